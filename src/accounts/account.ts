@@ -1,0 +1,101 @@
+import { z } from 'zod';
+import { line } from './text.ts';
+
+/** A moment, in whole seconds since 1970-01-01T00:00Z. */
+export const Instant = z.int().nonnegative();
+
+/**
+ * An e-mail address in its one spelling. ASCII only and checked before it is lower-cased, so that no letter that merely
+ * looks like, or folds to, an ASCII one can stand for somebody else's mailbox. At most 254 characters (RFC 5321 §4.5.3.1.3).
+ */
+export const Email = z.email().max(254).toLowerCase();
+
+/** Part of somebody's name. Without angle brackets: names end up in pages of apps that may not escape them. */
+const Name = line(120).regex(/^[^<>]*$/, 'must not have angle brackets');
+const Url = z.url({ protocol: /^https?$/ }).max(2000);
+
+const Address = z.object({
+  /** May have several lines (OIDC Core §5.1.1). */
+  formatted: z
+    .string()
+    .max(1000)
+    .regex(/^(?:[^\p{Cc}\p{Cs}]|\r?\n)*$/u, 'must not have control characters')
+    .optional(),
+  streetAddress: line(300).optional(),
+  locality: line(120).optional(),
+  region: line(120).optional(),
+  postalCode: line(40).optional(),
+  country: line(120).optional(),
+});
+
+/** What a person tells about themselves: the standard claims (OIDC Core §5.1). */
+export const Profile = z.object({
+  givenName: Name.optional(),
+  familyName: Name.optional(),
+  middleName: Name.optional(),
+  nickname: Name.optional(),
+  preferredUsername: Name.optional(),
+  profile: Url.optional(),
+  picture: Url.optional(),
+  website: Url.optional(),
+  gender: line(60).optional(),
+  /** YYYY-MM-DD, or YYYY; the year may be 0000. */
+  birthdate: z
+    .string()
+    .regex(/^\d{4}(-\d{2}-\d{2})?$/, 'must be YYYY-MM-DD or YYYY')
+    .optional(),
+  /** Name of a time zone, such as Europe/Helsinki. */
+  zoneinfo: z
+    .string()
+    .regex(/^[A-Za-z0-9_+/-]{1,64}$/, 'must be the name of a time zone')
+    .optional(),
+  /** Language tag (BCP 47), such as fi-FI. */
+  locale: z
+    .string()
+    .max(35)
+    .regex(/^[A-Za-z]{1,8}([-_][A-Za-z0-9]{1,8})*$/, 'must be a language tag')
+    .optional(),
+  phoneNumber: z
+    .string()
+    .regex(/^\+?[0-9][0-9 ().-]{2,30}(;ext=[0-9]{1,8})?$/, 'must be a telephone number')
+    .optional(),
+  phoneNumberVerified: z.boolean().optional(),
+  address: Address.optional(),
+});
+export type Profile = z.infer<typeof Profile>;
+
+/** `pending` waits for an administrator's approval. Only `active` may do anything. */
+export const AccountStatus = z.enum(['active', 'pending', 'disabled']);
+export type AccountStatus = z.infer<typeof AccountStatus>;
+
+/** A person who can sign in. `id` is the `sub` of every token (OIDC Core §2) and never changes. */
+export const Account = Profile.extend({
+  id: z.uuid(),
+  email: Email,
+  emailVerified: z.boolean(),
+  status: AccountStatus,
+  administrator: z.boolean(),
+  organizationId: z.string().optional(),
+  /** Names of permissions given to this person; see `permissionsOf` for what they may use. */
+  permissions: z.array(z.string().max(64)).max(200),
+  /** Argon2id in PHC string format. Absent: signs in by other means only. */
+  passwordHash: z.string().optional(),
+  createdAt: Instant,
+  updatedAt: Instant,
+});
+export type Account = z.infer<typeof Account>;
+
+/** The permission every account has: to manage one's own personal tokens. */
+const BUILT_IN = 'tokens';
+
+/** Everything the account may do now, the built-in permission included. Nothing unless it is active. */
+export function permissionsOf(account: Account): string[] {
+  return account.status === 'active' ? [...new Set([BUILT_IN, ...account.permissions])] : [];
+}
+
+/** The `name` claim (OIDC Core §5.1): what to call this person on a page. */
+export function displayName(account: Account): string {
+  const { givenName, middleName, familyName } = account;
+  const fullName = [givenName, middleName, familyName].filter((part) => part !== undefined).join(' ');
+  return fullName || account.nickname || account.preferredUsername || account.email;
+}

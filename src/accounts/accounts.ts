@@ -1,0 +1,257 @@
+/**
+ * Accounts and what is done with them. Owns their records and the one-account-per-e-mail rule. Knows neither sessions nor
+ * grants nor organizations: ending and looking up those is handed in. A status is effective by being written, since
+ * everybody asks for the record at each use; ending sessions only cleans up behind it.
+ */
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import type { Audit, AuditEventType, Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+import { Account, type AccountStatus, Email, Profile } from './account.ts';
+import { createEmailClaims } from './email-claims.ts';
+import { parseInput } from './parse-input.ts';
+import type { Passwords } from './password.ts';
+import { checkPassword } from './password-policy.ts';
+
+/** What is said of a new account; everything but the e-mail has a default. */
+export const NewAccount = Profile.extend({
+  email: Account.shape.email,
+  password: z.string().optional(),
+  emailVerified: z.boolean().default(false),
+  status: Account.shape.status.exclude(['disabled']).default('active'),
+  administrator: z.boolean().default(false),
+  organizationId: Account.shape.organizationId,
+  permissions: Account.shape.permissions.default([]),
+});
+export type NewAccount = z.input<typeof NewAccount>;
+
+/** A claim or organization that is present but undefined is removed; whatever is absent stays. */
+const AccountChanges = Profile.extend({
+  emailVerified: z.boolean().optional(),
+  administrator: z.boolean().optional(),
+  organizationId: Account.shape.organizationId,
+  permissions: Account.shape.permissions.optional(),
+});
+export type AccountChanges = z.input<typeof AccountChanges>;
+
+export interface Accounts {
+  /**
+   * @throws {AppError} `conflict` when the e-mail is taken; `invalid_request` naming the field, for instance a password
+   * that the policy refuses, or an organization or permission that does not exist.
+   */
+  create(input: NewAccount, origin?: Origin): Promise<Account>;
+  /** The account whatever its status. */
+  get(id: string): Promise<Account | undefined>;
+  /** The account when it may act now. */
+  findActive(id: string): Promise<Account | undefined>;
+  /** The account with this e-mail, whatever its status; takes as long when there is none. */
+  findByEmail(email: string): Promise<Account | undefined>;
+  /** @throws {AppError} `not_found` */
+  find(idOrEmail: string): Promise<Account>;
+  /** @throws {AppError} `not_found`, or as `create` does. */
+  update(id: string, changes: AccountChanges, origin?: Origin): Promise<Account>;
+  /** Also ends all sessions and grants. @throws {AppError} `not_found`, or `invalid_request` when the policy refuses it. */
+  setPassword(id: string, password: string, origin?: Origin): Promise<void>;
+  disable(id: string, origin?: Origin): Promise<Account>;
+  /** A disabled account becomes active, with nothing left of earlier sessions and grants. */
+  enable(id: string, origin?: Origin): Promise<Account>;
+  /** A pending account becomes active. @throws {AppError} `conflict` when it is disabled. */
+  approve(id: string, origin?: Origin): Promise<Account>;
+  /** Deletes the account and frees its e-mail. */
+  remove(id: string, origin?: Origin): Promise<void>;
+  /** In the order of their ids; an organization's members, or all. */
+  list(page?: {
+    organizationId?: string;
+    limit?: number;
+    after?: string;
+  }): Promise<{ accounts: Account[]; next?: string }>;
+}
+
+export interface AccountsOptions {
+  storage: Storage;
+  now: () => number;
+  audit: Audit;
+  passwords: Passwords;
+  /** Ends every session and grant of an account; called again after a crash. */
+  endSessions(accountId: string): Promise<void>;
+  /** Undefined when there is no such organization. */
+  organizationName(id: string): Promise<string | undefined>;
+  permissionNames(): Promise<readonly string[]>;
+}
+
+export function createAccounts(options: AccountsOptions): Accounts {
+  const { storage, now, audit, passwords, endSessions } = options;
+  const accounts = collection(storage, { kind: 'account', version: 1, schema: Account });
+  const emails = createEmailClaims({ storage, now, isHeld });
+
+  async function isHeld(email: string, accountId: string): Promise<boolean> {
+    return (await accounts.get(accountId))?.email === email;
+  }
+
+  async function findByEmail(input: string): Promise<Account | undefined> {
+    const email = Email.safeParse(input);
+    if (!email.success) return undefined;
+    const account = await accounts.get((await emails.holderOf(email.data)) ?? 'nobody');
+    return account?.email === email.data ? account : undefined;
+  }
+
+  async function getOrFail(id: string): Promise<Account> {
+    const account = await accounts.get(id);
+    if (!account) throw noSuchAccount();
+    return account;
+  }
+
+  /** The organization's name, or undefined without one. */
+  async function checkOrganization(id: string | undefined): Promise<string | undefined> {
+    if (id === undefined) return undefined;
+    const name = await options.organizationName(id);
+    if (name === undefined)
+      throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
+    return name;
+  }
+
+  async function checkPermissions(names: readonly string[]): Promise<void> {
+    if (names.length === 0) return;
+    const known = await options.permissionNames();
+    const unknown = names.find((name) => !known.includes(name));
+    if (unknown === undefined) return;
+    throw new AppError('invalid_request', `there is no permission ${JSON.stringify(unknown)}`, { field: 'permission' });
+  }
+
+  async function hashChosen(password: string, email: string, organization: string | undefined): Promise<string> {
+    checkPassword(password, { email, words: organization === undefined ? [] : [organization] });
+    return passwords.hash(password);
+  }
+
+  /** Repeating a change that has been made already is fine. */
+  async function changeStatus(id: string, from: readonly AccountStatus[], to: AccountStatus): Promise<Account> {
+    const changed = await accounts.update(id, (account) =>
+      from.includes(account.status) ? { ...account, status: to, updatedAt: now() } : undefined,
+    );
+    const account = changed ?? (await getOrFail(id));
+    if (account.status === to) return account;
+    throw new AppError('conflict', `the account is ${account.status}`, { field: 'status' });
+  }
+
+  const record = (type: AuditEventType, accountId: string, origin: Origin, detail?: Record<string, string>) =>
+    audit.record({ ...origin, type, accountId, detail });
+
+  return {
+    get: (id) => accounts.get(id),
+    findByEmail,
+
+    async findActive(id) {
+      const account = await accounts.get(id);
+      return account?.status === 'active' ? account : undefined;
+    },
+
+    async find(idOrEmail) {
+      const account = await (idOrEmail.includes('@') ? findByEmail(idOrEmail) : accounts.get(idOrEmail));
+      if (!account) throw noSuchAccount();
+      return account;
+    },
+
+    async create(input, origin = {}) {
+      const { password, ...wanted } = parseInput(NewAccount, input);
+      const organization = await checkOrganization(wanted.organizationId);
+      await checkPermissions(wanted.permissions);
+      const passwordHash = password === undefined ? undefined : await hashChosen(password, wanted.email, organization);
+      const account: Account = { ...wanted, id: randomUUID(), passwordHash, createdAt: now(), updatedAt: now() };
+
+      await emails.claim(account.email, account.id);
+      // Before the account rather than after it: an account without its event must not exist.
+      await record('account_created', account.id, origin);
+      await accounts.insert(account.id, account, { groups: groupsOf(account) });
+      if (await emails.confirm(account.email, account.id)) return account;
+      await accounts.delete(account.id);
+      throw new AppError('conflict', 'there is an account with this e-mail already', { field: 'email' });
+    },
+
+    async update(id, input, origin = {}) {
+      const changes = parseInput(AccountChanges, input);
+      await checkOrganization(changes.organizationId);
+      await checkPermissions(changes.permissions ?? []);
+      const moves = 'organizationId' in changes;
+      const changed = await accounts.update(
+        id,
+        (account) => ({ ...changedBy(account, changes), updatedAt: now() }),
+        moves ? { groups: groupsOf(changes) } : undefined,
+      );
+      if (!changed) throw noSuchAccount();
+      await record('account_changed', id, origin, { changed: Object.keys(changes).join(' ') });
+      return changed;
+    },
+
+    async setPassword(id, password, origin = {}) {
+      const { email, organizationId } = await getOrFail(id);
+      const organization = organizationId === undefined ? undefined : await options.organizationName(organizationId);
+      const passwordHash = await hashChosen(password, email, organization);
+      const changed = await accounts.update(id, (account) => ({ ...account, passwordHash, updatedAt: now() }));
+      if (!changed) throw noSuchAccount();
+      await endSessions(id);
+      await record('password_changed', id, origin);
+    },
+
+    async disable(id, origin = {}) {
+      const account = await changeStatus(id, ['active', 'pending'], 'disabled');
+      await endSessions(id);
+      await record('account_disabled', id, origin);
+      return account;
+    },
+
+    async enable(id, origin = {}) {
+      const { status } = await getOrFail(id);
+      // What a crash during disabling left behind must not come back to life. An active account keeps its sessions.
+      if (status === 'disabled') await endSessions(id);
+      const account = await changeStatus(id, ['disabled'], 'active');
+      await record('account_enabled', id, origin);
+      return account;
+    },
+
+    async approve(id, origin = {}) {
+      const account = await changeStatus(id, ['pending'], 'active');
+      await record('account_approved', id, origin);
+      return account;
+    },
+
+    async remove(id, origin = {}) {
+      const account = await changeStatus(id, ['active', 'pending'], 'disabled');
+      await endSessions(id);
+      await record('account_deleted', id, origin);
+      await accounts.delete(id);
+      await emails.release(account.email, id);
+    },
+
+    async list({ organizationId, ...page } = {}) {
+      const { records, next } = await accounts.list(groupOf(organizationId), page);
+      const found = records.filter(
+        (account) => organizationId === undefined || account.organizationId === organizationId,
+      );
+      return next === undefined ? { accounts: found } : { accounts: found, next };
+    },
+  };
+}
+
+function groupOf(organizationId: string | undefined): string {
+  return organizationId === undefined ? 'accounts' : `organization:${organizationId}`;
+}
+
+function groupsOf({ organizationId }: { organizationId?: string | undefined }): string[] {
+  return organizationId === undefined ? [groupOf(undefined)] : [groupOf(undefined), groupOf(organizationId)];
+}
+
+function changedBy(account: Account, changes: z.output<typeof AccountChanges>): Account {
+  const {
+    emailVerified = account.emailVerified,
+    administrator = account.administrator,
+    permissions = account.permissions,
+    ...removable
+  } = changes;
+  return { ...account, ...removable, emailVerified, administrator, permissions };
+}
+
+function noSuchAccount(): AppError {
+  return new AppError('not_found', 'there is no such account');
+}

@@ -1,0 +1,78 @@
+import { z } from 'zod';
+import { AppError } from '../errors.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+import { Instant } from './account.ts';
+
+/** Longer than any living process needs between its claim and the account, every verb of the store ending within 2 s. */
+const ABANDONED_AFTER = 10;
+
+/** Whose an e-mail is. Claimed before the account is written, confirmed after it. */
+const EmailClaim = z.object({ accountId: z.string(), confirmed: z.boolean(), claimedAt: Instant });
+type EmailClaim = z.infer<typeof EmailClaim>;
+
+export interface EmailClaims {
+  /** The id of the account that has, or is about to have, the e-mail. */
+  holderOf(email: string): Promise<string | undefined>;
+  /** Of many parallel callers one gets it. @throws {AppError} `conflict` for the field `email`. */
+  claim(email: string, accountId: string): Promise<void>;
+  /** Once the account is written. False: it took so long that somebody else has the e-mail now. */
+  confirm(email: string, accountId: string): Promise<boolean>;
+  /** Lets go of the e-mail, if it is still this account's. */
+  release(email: string, accountId: string): Promise<void>;
+}
+
+export interface EmailClaimsOptions {
+  storage: Storage;
+  now: () => number;
+  /** Whether the account exists and has this e-mail. */
+  isHeld(email: string, accountId: string): Promise<boolean>;
+}
+
+/**
+ * One e-mail, one account, over all processes. A claim without an account blocks nobody for ever: when its maker died
+ * before writing the account it is taken over after a while, and when the account was deleted, at once.
+ */
+export function createEmailClaims({ storage, now, isHeld }: EmailClaimsOptions): EmailClaims {
+  const claims = collection(storage, { kind: 'account-email', version: 1, schema: EmailClaim });
+
+  /**
+   * A confirmed claim had its account, and an account that is gone never comes back; so "not held" stays true between
+   * looking and writing. An unconfirmed one may get its account or be confirmed meanwhile: confirming changes the claim,
+   * which fails this write, and this write fails the confirming.
+   */
+  async function takeOver(email: string, fresh: EmailClaim): Promise<boolean> {
+    const found = await claims.get(email);
+    if (!found) return claims.insert(email, fresh);
+    if (await isHeld(email, found.accountId)) return false;
+    if (!found.confirmed && now() - found.claimedAt < ABANDONED_AFTER) return false;
+    const isFound = (claim: EmailClaim) => claim.accountId === found.accountId && claim.confirmed === found.confirmed;
+    const taken = await claims.update(email, (claim) => (isFound(claim) ? fresh : undefined), {});
+    return taken !== undefined;
+  }
+
+  return {
+    holderOf: async (email) => (await claims.get(email))?.accountId,
+
+    async claim(email, accountId) {
+      const fresh = { accountId, confirmed: false, claimedAt: now() };
+      if (await claims.insert(email, fresh)) return;
+      if (await takeOver(email, fresh)) return;
+      throw new AppError('conflict', 'there is an account with this e-mail already', { field: 'email' });
+    },
+
+    async confirm(email, accountId) {
+      const confirmed = await claims.update(
+        email,
+        (claim) => (claim.accountId === accountId ? { ...claim, confirmed: true } : undefined),
+        {},
+      );
+      return confirmed !== undefined;
+    },
+
+    async release(email, accountId) {
+      // The port has no conditional delete: a conditional rewrite that expires is one. Until then `takeOver` applies.
+      await claims.update(email, (claim) => (claim.accountId === accountId ? claim : undefined), { ttl: 1 });
+    },
+  };
+}

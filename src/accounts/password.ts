@@ -1,0 +1,83 @@
+/**
+ * Password hashing: Argon2id on the thread pool, a few at a time, with a waiting line that ends. Knows nothing of accounts.
+ */
+import { randomBytes } from 'node:crypto';
+import { availableParallelism } from 'node:os';
+import { hash, verify } from '@node-rs/argon2';
+import { AppError } from '../errors.ts';
+import { normalizePassword } from './password-policy.ts';
+
+/** OWASP's first choice: 19 MiB, two passes, one lane; about 10 ms. Argon2id is the package's default. */
+const COST = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
+
+/** Node has four threads for all such work: at least one stays free for files and name look-ups. */
+const AT_ONCE = Math.min(availableParallelism(), 3);
+
+export interface Passwords {
+  /** The password as a PHC string. @throws {AppError} `temporarily_unavailable` when too many wait. */
+  hash(password: string): Promise<string>;
+  /**
+   * Whether the password belongs to the hash. Without a hash the answer is no after the same work, so that an account
+   * that is unknown or has no password takes as long as a wrong guess. @throws {AppError} as `hash` does.
+   */
+  verify(password: string, passwordHash: string | undefined): Promise<boolean>;
+}
+
+/** @param options.queueLimit How many may wait; 100 wait for about half a second on two cores. */
+export function createPasswords({ queueLimit = 100 }: { queueLimit?: number } = {}): Passwords {
+  const inTurn = createQueue(queueLimit);
+
+  return {
+    async hash(password) {
+      const normalized = normalizePassword(password);
+      if (normalized === undefined)
+        throw new AppError('invalid_request', 'password is not text', { field: 'password' });
+      return inTurn(() => hash(normalized, COST));
+    },
+
+    async verify(password, passwordHash) {
+      const normalized = normalizePassword(password);
+      if (normalized === undefined) return false;
+      const matches = await inTurn(() => verify(passwordHash ?? nobodysHash(), normalized));
+      return matches && passwordHash !== undefined;
+    },
+  };
+}
+
+/** Looks and costs like a hash, but is of no password. */
+function nobodysHash(): string {
+  const random = (bytes: number) => randomBytes(bytes).toString('base64').replaceAll('=', '');
+  return `$argon2id$v=19$m=${COST.memoryCost},t=${COST.timeCost},p=${COST.parallelism}$${random(16)}$${random(32)}`;
+}
+
+function createQueue(limit: number) {
+  const waiting: Array<() => void> = [];
+  let running = 0;
+
+  async function turn(): Promise<void> {
+    if (running < AT_ONCE) {
+      running += 1;
+      return;
+    }
+    if (waiting.length >= limit) {
+      throw new AppError('temporarily_unavailable', 'too many people are signing in; try again', { retryAfter: 1 });
+    }
+    // Whoever finishes hands over its place, so `running` stays as it is.
+    await new Promise<void>((resolve) => waiting.push(resolve));
+  }
+
+  function done(): void {
+    const next = waiting.shift();
+    if (next) next();
+    else running -= 1;
+  }
+
+  return async function inTurn<T>(work: () => Promise<T>): Promise<T> {
+    await turn();
+    try {
+      return await work();
+    } finally {
+      done();
+    }
+  };
+}

@@ -1,0 +1,152 @@
+/**
+ * The audit trail: what happened to whose account, by whom, through which app, from where and when. Append-only.
+ * Never holds a secret, nor text a stranger typed in place of an account. Knows nothing of what the events mean.
+ *
+ * A failing write rejects, and with it the operation that wanted to be recorded: nobody signs in and nothing is
+ * administered unseen.
+ */
+import { randomBytes } from 'node:crypto';
+import { z } from 'zod';
+import { collection } from './storage/collection.ts';
+import type { ListOptions, Storage } from './storage/storage.ts';
+
+const DAY = 24 * 60 * 60;
+const KEPT = 400 * DAY;
+
+const AuditEventType = z.enum([
+  'sign_in',
+  'sign_in_refused',
+  'sign_in_throttled',
+  'sign_out',
+  'client_refused',
+  'consent_granted',
+  'consent_denied',
+  'grant_revoked',
+  'token_created',
+  'token_revoked',
+  'token_reuse_detected',
+  'account_created',
+  'account_changed',
+  'account_disabled',
+  'account_enabled',
+  'account_approved',
+  'account_deleted',
+  'account_linked',
+  'password_changed',
+  'organization_created',
+  'permission_created',
+  'app_created',
+  'app_changed',
+  'app_deleted',
+  'identity_provider_created',
+  'key_rotated',
+  'setup_completed',
+  'administration',
+]);
+export type AuditEventType = z.infer<typeof AuditEventType>;
+
+/** Who acts and from where, as far as it is known. */
+const Origin = z.object({
+  /** The account that acts on another one, such as an administrator's. Absent: the account itself, or the shell. */
+  actorId: z.string().optional(),
+  clientId: z.string().optional(),
+  address: z.string().optional(),
+  userAgent: z.string().optional(),
+});
+export type Origin = z.infer<typeof Origin>;
+
+export const AuditEvent = Origin.extend({
+  /** Sorts by time. */
+  id: z.string(),
+  at: z.int().nonnegative(),
+  type: AuditEventType,
+  /** The account it happened to. */
+  accountId: z.string().optional(),
+  detail: z.record(z.string(), z.string()).optional(),
+});
+export type AuditEvent = z.infer<typeof AuditEvent>;
+
+/** What a caller says of an event. Texts are cut to size and freed of control characters here. */
+export type NewAuditEvent = Omit<AuditEvent, 'id' | 'at'>;
+
+export interface AuditFilter {
+  accountId?: string | undefined;
+  clientId?: string | undefined;
+  limit?: number | undefined;
+  /** The `next` of an earlier page. */
+  after?: string | undefined;
+}
+
+export interface Audit {
+  /** @throws {AppError} `temporarily_unavailable` when the event could not be kept. */
+  record(event: NewAuditEvent): Promise<void>;
+  /** Newest first. With both an account and an app, a page may hold fewer events than asked for and still have a next. */
+  list(filter?: AuditFilter): Promise<{ events: AuditEvent[]; next?: string }>;
+}
+
+export function createAudit({ storage, now }: { storage: Storage; now: () => number }): Audit {
+  const events = collection(storage, { kind: 'audit', version: 1, schema: AuditEvent });
+  const nextId = createIds();
+
+  return {
+    async record(event) {
+      const at = now();
+      const kept: AuditEvent = { ...bounded(event), id: nextId(at), at };
+      const written = await events.insert(kept.id, kept, { ttl: KEPT, groups: groupsOf(kept) });
+      if (!written) throw new Error('an audit event has the id of another one');
+    },
+
+    async list({ accountId, clientId, limit, after } = {}) {
+      const page = await events.list(groupOf(accountId, clientId), listOptions(limit, after));
+      const found = page.records.filter((event) => clientId === undefined || event.clientId === clientId);
+      return page.next === undefined ? { events: found } : { events: found, next: page.next };
+    },
+  };
+}
+
+/** Time first; then the order within this process and second; then chance, against other processes and earlier runs. */
+function createIds(): (at: number) => string {
+  let sequence = 0;
+  let second = 0;
+  return function nextId(at) {
+    sequence = at === second ? sequence + 1 : 0;
+    second = at;
+    return `${String(at).padStart(11, '0')}-${String(sequence).padStart(7, '0')}-${randomBytes(8).toString('hex')}`;
+  };
+}
+
+function groupOf(accountId: string | undefined, clientId: string | undefined): string {
+  if (accountId !== undefined) return `audit:account:${accountId}`;
+  return clientId === undefined ? 'audit' : `audit:client:${clientId}`;
+}
+
+/** An administrator's deeds are found under both accounts: the one that acted and the one it happened to. */
+function groupsOf({ accountId, actorId, clientId }: AuditEvent): string[] {
+  const accounts = new Set([accountId, actorId].filter((id) => id !== undefined));
+  const groups = ['audit', ...[...accounts].map((id) => groupOf(id, undefined))];
+  return clientId === undefined ? groups : [...groups, groupOf(undefined, clientId)];
+}
+
+function listOptions(limit: number | undefined, after: string | undefined): ListOptions {
+  return { descending: true, ...(limit !== undefined && { limit }), ...(after !== undefined && { after }) };
+}
+
+function bounded({ address, userAgent, detail, ...event }: NewAuditEvent): NewAuditEvent {
+  return {
+    ...event,
+    address: address === undefined ? undefined : printable(address, 64),
+    userAgent: userAgent === undefined ? undefined : printable(userAgent, 256),
+    detail: detail === undefined ? undefined : boundedDetail(detail),
+  };
+}
+
+function boundedDetail(detail: Record<string, string>): Record<string, string> {
+  const entries = Object.entries(detail).slice(0, 20);
+  return Object.fromEntries(entries.map(([name, value]) => [printable(name, 64), printable(value, 256)]));
+}
+
+/** One line of at most `length` UTF-16 units: no control, separator or direction-changing character survives. */
+function printable(text: string, length: number): string {
+  const line = text.slice(0, length).replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu, ' ');
+  return line.toWellFormed();
+}

@@ -1,0 +1,48 @@
+/** Organizations and what is done with them. Knows nothing of who belongs to them: members carry its id. */
+import { randomUUID } from 'node:crypto';
+import type { z } from 'zod';
+import { parseInput } from '../accounts/parse-input.ts';
+import type { Audit, Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+import { Organization } from './organization.ts';
+
+const NewOrganization = Organization.pick({ name: true }).extend({ id: Organization.shape.id.optional() });
+export type NewOrganization = z.input<typeof NewOrganization>;
+
+export interface Organizations {
+  /** Without an id it gets a UUID. @throws {AppError} `conflict` when the id is taken; `invalid_request` naming the field. */
+  create(input: NewOrganization, origin?: Origin): Promise<Organization>;
+  get(id: string): Promise<Organization | undefined>;
+  /** In the order of their ids. */
+  list(page?: { limit?: number; after?: string }): Promise<{ organizations: Organization[]; next?: string }>;
+}
+
+export interface OrganizationsOptions {
+  storage: Storage;
+  now: () => number;
+  audit: Audit;
+}
+
+export function createOrganizations({ storage, now, audit }: OrganizationsOptions): Organizations {
+  const organizations = collection(storage, { kind: 'organization', version: 1, schema: Organization });
+
+  return {
+    get: (id) => organizations.get(id),
+
+    async create(input, origin = {}) {
+      const { name, id = randomUUID() } = parseInput(NewOrganization, input);
+      const organization: Organization = { id, name, createdAt: now() };
+      const created = await organizations.insert(id, organization, { groups: ['organizations'] });
+      if (!created) throw new AppError('conflict', 'there is an organization with this id already', { field: 'id' });
+      await audit.record({ ...origin, type: 'organization_created', detail: { id, name } });
+      return organization;
+    },
+
+    async list(page = {}) {
+      const { records, next } = await organizations.list('organizations', page);
+      return next === undefined ? { organizations: records } : { organizations: records, next };
+    },
+  };
+}

@@ -1,0 +1,61 @@
+/** The permissions an administrator has created. Knows nothing of who holds them. */
+import type { z } from 'zod';
+import { parseInput } from '../accounts/parse-input.ts';
+import type { Audit, Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+import { Permission } from './permission.ts';
+
+const VERSION_KEY = 'permissions-version';
+
+const NewPermission = Permission.omit({ createdAt: true });
+export type NewPermission = z.input<typeof NewPermission>;
+
+export interface Permissions {
+  /** @throws {AppError} `conflict` when the name is taken; `invalid_request` naming the field. */
+  create(input: NewPermission, origin?: Origin): Promise<Permission>;
+  get(name: string): Promise<Permission | undefined>;
+  /** All of them, by name. */
+  list(): Promise<Permission[]>;
+  names(): Promise<string[]>;
+  /** One small read; another number whenever the set has changed. Read it before the list that is kept with it. */
+  version(): Promise<number>;
+}
+
+export interface PermissionsOptions {
+  storage: Storage;
+  now: () => number;
+  audit: Audit;
+}
+
+export function createPermissions({ storage, now, audit }: PermissionsOptions): Permissions {
+  const permissions = collection(storage, { kind: 'permission', version: 1, schema: Permission });
+
+  async function list(): Promise<Permission[]> {
+    const found: Permission[] = [];
+    for await (const permission of permissions.all('permissions')) found.push(permission);
+    return found;
+  }
+
+  async function changeVersion(): Promise<void> {
+    await storage.update(VERSION_KEY, (current) => Number(current ?? 0) + 1);
+  }
+
+  return {
+    get: (name) => permissions.get(name),
+    list,
+    names: async () => (await list()).map(({ name }) => name),
+    version: async () => Number((await storage.get(VERSION_KEY)) ?? 0),
+
+    async create(input, origin = {}) {
+      const permission: Permission = { ...parseInput(NewPermission, input), createdAt: now() };
+      const created = await permissions.insert(permission.name, permission, { groups: ['permissions'] });
+      // Also when it exists: whoever created it may have died before saying so.
+      await changeVersion();
+      if (!created) throw new AppError('conflict', 'there is a permission of this name already', { field: 'name' });
+      await audit.record({ ...origin, type: 'permission_created', detail: { name: permission.name } });
+      return permission;
+    },
+  };
+}
