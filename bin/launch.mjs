@@ -47,7 +47,14 @@ function fetchNode({ packageName, version, directory, node }) {
   mkdirSync(directory, { recursive: true });
   const scratch = mkdtempSync(join(directory, 'fetch-'));
   for (const file of ['package.json', 'package-lock.json']) copyFileSync(join(PIN, file), join(scratch, file));
-  const options = ['--ignore-scripts', '--no-audit', '--no-fund', '--include=optional', '--loglevel=error'];
+  const options = [
+    '--ignore-scripts',
+    '--no-audit',
+    '--no-fund',
+    '--no-update-notifier',
+    '--include=optional',
+    '--loglevel=error',
+  ];
   const npm = spawnSync('npm', ['ci', '--prefix', scratch, ...options], {
     cwd: scratch,
     stdio: ['ignore', 'ignore', 'inherit'],
