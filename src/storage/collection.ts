@@ -1,0 +1,80 @@
+import type { z } from 'zod';
+import { AppError } from '../errors.ts';
+import type { Json, ListOptions, Storage, WriteOptions } from './storage.ts';
+
+/** A typed view of one kind of record: what goes in and what comes out fits the schema. */
+export interface Collection<T> {
+  /** False when the id is taken. */
+  insert(id: string, record: T, options?: WriteOptions): Promise<boolean>;
+  put(id: string, record: T, options?: WriteOptions): Promise<void>;
+  get(id: string): Promise<T | undefined>;
+  /** Changes a record that exists; `change` may run again. Answers the new record, or undefined when there is none or nothing changed. */
+  update(id: string, change: (current: T) => T | undefined, options?: WriteOptions): Promise<T | undefined>;
+  take(id: string): Promise<T | undefined>;
+  delete(id: string): Promise<boolean>;
+  list(group: string, options?: ListOptions): Promise<{ records: T[]; next?: string }>;
+  /** Every record of a group, read page by page. */
+  all(group: string): AsyncGenerator<T>;
+}
+
+export interface CollectionOptions<S extends z.ZodType> {
+  /** First part of every key. */
+  kind: string;
+  /** Version of the schema, written with each record. A record of a newer version is refused, not guessed at. */
+  version: number;
+  schema: S;
+}
+
+export function collection<S extends z.ZodType>(
+  storage: Storage,
+  { kind, version, schema }: CollectionOptions<S>,
+): Collection<z.infer<S>> {
+  type T = z.infer<S>;
+  const keyOf = (id: string) => `${kind}:${id}`;
+  // zod's output of a record schema is JSON by construction; the port's type cannot see that.
+  const pack = (record: T): Json => ({ version, data: schema.parse(record) as Json });
+
+  function unpack(value: Json): T {
+    const stored = value as { version: number; data: unknown };
+    if (stored.version > version) {
+      throw new AppError('server_error', `a ${kind} record was written by a newer version of this program`);
+    }
+    return schema.parse(stored.data);
+  }
+  const unpackMaybe = (value: Json | undefined) => (value === undefined ? undefined : unpack(value));
+
+  async function list(group: string, options?: ListOptions) {
+    const page = await storage.list(group, options);
+    const records = page.entries.map((entry) => unpack(entry.value));
+    return page.next === undefined ? { records } : { records, next: page.next };
+  }
+
+  return {
+    list,
+    insert: (id, record, options) => storage.insert(keyOf(id), pack(record), options),
+    put: (id, record, options) => storage.put(keyOf(id), pack(record), options),
+    get: async (id) => unpackMaybe(await storage.get(keyOf(id))),
+    take: async (id) => unpackMaybe(await storage.take(keyOf(id))),
+    delete: (id) => storage.delete(keyOf(id)),
+    async update(id, change, options) {
+      const written = await storage.update(
+        keyOf(id),
+        (current) => {
+          if (current === undefined) return undefined;
+          const next = change(unpack(current));
+          return next === undefined ? undefined : pack(next);
+        },
+        options,
+      );
+      return unpackMaybe(written);
+    },
+    async *all(group) {
+      let after: string | undefined;
+      do {
+        const page = await list(group, after === undefined ? {} : { after });
+        yield* page.records;
+        after = page.next;
+      } while (after !== undefined);
+    },
+  };
+}

@@ -1,0 +1,141 @@
+/**
+ * The default engine: one SQLite file that several processes of one machine share. Reads are point queries on the calling
+ * thread (microseconds); writes go through one thread that commits them in groups. An acknowledged write has been flushed to
+ * the disk and is seen by every process's next read. It must not know what a record means.
+ */
+import { bounded } from './deadline.ts';
+import { openDatabase, prepareFile } from './embedded-database.ts';
+import { createWriteQueue } from './embedded-queue.ts';
+import type { Row } from './embedded-thread.ts';
+import { checkNames, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
+import { type Entry, type Json, type Page, type Storage, unavailable, type WriteOptions } from './storage.ts';
+import { createTurns } from './turns.ts';
+
+export interface EmbeddedStorageOptions {
+  /** Made when it is missing, for the owner only. */
+  directory: string;
+  now: () => number;
+  /** Seconds between two rounds of forgetting expired records; they are invisible before. */
+  sweepEvery?: number;
+}
+
+type MemberRow = { key: string } & Row;
+
+/** @throws {Error} with one line for the operator when the directory or the file cannot be used. */
+export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: EmbeddedStorageOptions): Storage {
+  const file = prepareFile(directory);
+  const database = openDatabase(file);
+  const queue = createWriteQueue(file);
+  const inTurn = createTurns();
+
+  const find = database.prepare('SELECT value, expires_at FROM record WHERE key = ?');
+  const members = 'SELECT key, value, expires_at FROM membership JOIN record USING (key) WHERE "group" = ?';
+  const walk = {
+    fromStart: database.prepare(`${members} ORDER BY key LIMIT ?`),
+    after: database.prepare(`${members} AND key > ? ORDER BY key LIMIT ?`),
+    fromEnd: database.prepare(`${members} ORDER BY key DESC LIMIT ?`),
+    before: database.prepare(`${members} AND key < ? ORDER BY key DESC LIMIT ?`),
+  };
+
+  function read<T>(query: () => T): T {
+    try {
+      return query();
+    } catch (cause) {
+      throw unavailable(cause);
+    }
+  }
+
+  function rowOf(key: string): Row | undefined {
+    const row = read(() => find.get(key)) as Row | undefined;
+    return row && isLive(row.expires_at, now()) ? row : undefined;
+  }
+
+  /** Stores the value unless the record is no longer what was seen. */
+  function replace(key: string, seen: Row | undefined, value: Json, options: WriteOptions): Promise<boolean> {
+    if (!seen) return storage.insert(key, value, options);
+    const expiresAt = expiryOf(options, now()) ?? seen.expires_at;
+    const regroup = options.groups && { groups: options.groups };
+    return queue.write({ verb: 'swap', key, seen, value: toText(value), expiresAt, ...regroup });
+  }
+
+  const storage: Storage = {
+    async insert(key, value, options = {}) {
+      checkNames(key, options.groups);
+      const at = now();
+      const [expiresAt, groups] = [expiryOf(options, at) ?? null, options.groups ?? []];
+      return queue.write({ verb: 'insert', key, value: toText(value), expiresAt, groups, now: at });
+    },
+
+    async put(key, value, options = {}) {
+      checkNames(key, options.groups);
+      const [expiresAt, groups] = [expiryOf(options, now()) ?? null, options.groups ?? []];
+      await queue.write({ verb: 'put', key, value: toText(value), expiresAt, groups });
+    },
+
+    async get(key) {
+      const row = isName(key) ? rowOf(key) : undefined;
+      return row && parse(row.value);
+    },
+
+    async update(key, change, options = {}) {
+      checkNames(key, options.groups);
+      return bounded((overdue) =>
+        inTurn(key, async () => {
+          while (!overdue()) {
+            const seen = rowOf(key);
+            const next = change(seen && parse(seen.value));
+            if (next === undefined || (await replace(key, seen, next, options))) return next;
+          }
+          throw unavailable(new Error('too many writers'));
+        }),
+      );
+    },
+
+    async take(key) {
+      if (!isName(key)) return undefined;
+      const text = await queue.write({ verb: 'take', key, now: now() });
+      return text === null ? undefined : parse(text);
+    },
+
+    async delete(key) {
+      return isName(key) && queue.write({ verb: 'delete', key, now: now() });
+    },
+
+    async list(group, options = {}) {
+      if (!isName(group)) return { entries: [] };
+      const { after, descending = false } = options;
+      const size = pageSizeOf(options);
+      const rows = read(() => {
+        if (after === undefined) return (descending ? walk.fromEnd : walk.fromStart).all(group, size);
+        return (descending ? walk.before : walk.after).all(group, after, size);
+      }) as unknown as MemberRow[];
+      return pageOf(rows, size, now());
+    },
+
+    async ping() {
+      await queue.write({ verb: 'touch' });
+    },
+
+    async close() {
+      clearInterval(sweeping);
+      await queue.close();
+      if (database.isOpen) database.close();
+    },
+  };
+
+  async function sweep(): Promise<void> {
+    while (await queue.write({ verb: 'sweep', now: now() }).catch(() => false));
+  }
+  const sweeping = setInterval(sweep, sweepEvery * 1000).unref();
+
+  return storage;
+}
+
+function pageOf(rows: readonly MemberRow[], size: number, now: number): Page {
+  const live = rows.filter((row) => isLive(row.expires_at, now));
+  const entries: Entry[] = live.map(({ key, value }) => ({ key, value: parse(value) }));
+  const last = rows.at(-1);
+  return last && rows.length === size ? { entries, next: last.key } : { entries };
+}
+
+const parse = (text: string) => JSON.parse(text) as Json;

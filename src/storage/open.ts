@@ -1,0 +1,34 @@
+/** STORE_URL → engine. The one place that knows which engines there are; the one not chosen is not even loaded. */
+import { fileURLToPath } from 'node:url';
+import type { Storage } from './storage.ts';
+
+export interface OpenOptions {
+  /** Seconds since 1970. */
+  now: () => number;
+}
+
+/**
+ * @param storeUrl `file:<directory>`, `redis://`, `rediss://`, `redis+sentinel://host1,host2/<master>` or `redis+cluster://host1,host2`.
+ * @throws {AppError} `temporarily_unavailable` when Redis does not answer within two seconds.
+ * @throws {Error} with one line for the operator when the store may not or cannot be used.
+ */
+export async function openStorage(storeUrl: string, { now }: OpenOptions): Promise<Storage> {
+  const directory = directoryOf(storeUrl);
+  if (directory) {
+    const { createEmbeddedStorage } = await import('./embedded.ts');
+    return createEmbeddedStorage({ directory, now });
+  }
+  if (/^(rediss?|redis\+sentinel|redis\+cluster):\/\//.test(storeUrl)) {
+    const { createRedisStorage } = await import('./redis.ts');
+    return createRedisStorage({ url: storeUrl, now });
+  }
+  throw new Error(
+    'STORE_URL must be file:<directory>, redis://, rediss://, redis+sentinel://host1,host2/<master> or redis+cluster://host1,host2',
+  );
+}
+
+/** The directory of the embedded store, relative paths allowed; undefined when the URL names another engine. */
+export function directoryOf(storeUrl: string): string | undefined {
+  if (storeUrl.startsWith('file://')) return fileURLToPath(storeUrl);
+  return /^file:(?<directory>.+)$/s.exec(storeUrl)?.groups?.directory;
+}

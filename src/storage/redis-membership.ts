@@ -1,0 +1,70 @@
+/**
+ * Group memberships in Redis. Each write that names groups leaves one entry of its own in every group, `key + id`, before the
+ * record that carries the same id. So an entry can be removed exactly when its write is known to be over, whatever other
+ * writers do meanwhile; one whose record never came is skipped by readers, and pruned by its expiry.
+ *
+ * A group is two sorted sets in one slot: `members` with equal scores, hence in byte order, and `expiries` scored by moment.
+ */
+import { hash } from 'node:crypto';
+
+export interface GroupKeys {
+  members: string;
+  expiries: string;
+}
+
+/** The digest, not the group itself, is the hash tag: a group may contain braces. */
+export function keysOfGroup(group: string): GroupKeys {
+  const tag = hash('sha1', group, 'base64url').slice(0, 12);
+  return { members: `latchkey:{${tag}}:members:${group}`, expiries: `latchkey:{${tag}}:expiries:${group}` };
+}
+
+/** Sorts as its key does. The terminator is less than anything a longer key could go on with: NUL is escaped. */
+export function memberOf(key: string, id: string): string {
+  return `${escaped(key)}${END}${id}`;
+}
+
+export function keyOfMember(member: string): string {
+  return member.slice(0, member.lastIndexOf(END)).replaceAll(ESCAPED_NUL, '\0');
+}
+
+/** Bounds for ZRANGEBYLEX: every member whose key is greater. */
+export function keysAfter(key: string | undefined): [from: string, to: string] {
+  return [key === undefined ? '-' : `[${escaped(key)}${ESCAPED_NUL}`, '+'];
+}
+
+/** Bounds for ZREVRANGEBYLEX: every member whose key is less. */
+export function keysBefore(key: string | undefined): [from: string, to: string] {
+  return [key === undefined ? '+' : `(${escaped(key)}${END}`, '-'];
+}
+
+const END = '\0\0';
+const ESCAPED_NUL = '\0\x01';
+const escaped = (key: string) => key.replaceAll('\0', ESCAPED_NUL);
+
+/**
+ * KEYS members, expiries; ARGV member, the moment its record is gone (empty: never), entries gone before this moment are
+ * pruned, seconds the group must live at least. A group that only holds expiring entries expires as a whole.
+ */
+export const JOIN = `
+  local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[3], 'LIMIT', 0, 100)
+  if #gone > 0 then
+    redis.call('ZREM', KEYS[1], unpack(gone))
+    redis.call('ZREM', KEYS[2], unpack(gone))
+  end
+  local left = redis.call('TTL', KEYS[1])
+  redis.call('ZADD', KEYS[1], 0, ARGV[1])
+  if ARGV[2] == '' then
+    redis.call('PERSIST', KEYS[1])
+    redis.call('PERSIST', KEYS[2])
+    return 1
+  end
+  redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
+  if left == -1 then
+    redis.call('PERSIST', KEYS[2])
+  else
+    local seconds = math.max(left, tonumber(ARGV[4]))
+    redis.call('EXPIRE', KEYS[1], string.format('%.0f', seconds))
+    redis.call('EXPIRE', KEYS[2], string.format('%.0f', seconds))
+  end
+  return 1
+`;

@@ -1,0 +1,367 @@
+/**
+ * The engine for several machines: Redis, Sentinel or Cluster, one key a record. Nothing is sent twice: a command whose answer
+ * did not come is reported as failed, though it may have happened. It must not know what a record means.
+ *
+ * A record is JSON with its own expiry, which readers check against the injected clock; Redis' expiry only collects what is
+ * gone anyway. Lua compares and stores whole texts and never re-encodes one (`[]` would become `{}`).
+ */
+import { randomBytes } from 'node:crypto';
+import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { AppError } from '../errors.ts';
+import { bounded } from './deadline.ts';
+import { checkNames, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
+import { parseRedisAddress, type RedisAddress } from './redis-address.ts';
+import { JOIN, keyOfMember, keysAfter, keysBefore, keysOfGroup, memberOf } from './redis-membership.ts';
+import { type Entry, type Json, type Storage, unavailable, type WriteOptions } from './storage.ts';
+import { createTurns } from './turns.ts';
+
+export interface RedisStorageOptions {
+  url: string;
+  now: () => number;
+}
+
+/** How long a record is there, and where it is listed. */
+interface Lasting {
+  readonly expiresAt?: number;
+  readonly groups?: readonly string[];
+}
+
+/** First line of a record's text; the second is its value. JSON has no line breaks of its own. */
+interface Header extends Lasting {
+  /** Which entries in its groups are this record's. */
+  readonly id?: string;
+}
+
+/** `raw` is what compare-and-set compares; there may be one although the record has expired. */
+interface Found {
+  readonly raw: string | null;
+  readonly live?: { readonly header: Header; readonly value: Json };
+}
+
+type Client = Redis | Cluster;
+
+/** Milliseconds to wait for the first connection. */
+const FIRST_CONNECTION = 2_000;
+/** Seconds a membership outlives its record, so that no machine's clock prunes it too early. */
+const MARGIN = 60;
+
+/** KEYS record; ARGV expected text, new text, how it expires. */
+const SWAP = `
+  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+  redis.call('SET', KEYS[1], ARGV[2], unpack(ARGV, 3))
+  return 1
+`;
+
+/**
+ * @throws {AppError} `temporarily_unavailable` when Redis does not answer within two seconds.
+ * @throws {Error} with one line for the operator when this Redis may lose what it acknowledged.
+ */
+export async function createRedisStorage({ url, now }: RedisStorageOptions): Promise<Storage> {
+  const client = await connect(parseRedisAddress(url));
+  const inTurn = createTurns();
+
+  async function read(key: string): Promise<Found> {
+    const raw = await ask(() => client.get(keyOfRecord(key)));
+    if (raw === null) return { raw };
+    const header = headerIn(raw);
+    return isLive(header.expiresAt, now()) ? { raw, live: { header, value: valueIn(raw) } } : { raw };
+  }
+
+  /** Writes the memberships of a record to come, and answers its header. */
+  async function enter(key: string, { expiresAt, groups = [] }: Lasting): Promise<Header> {
+    const lasting = expiresAt === undefined ? {} : { expiresAt };
+    if (groups.length === 0) return lasting;
+    const id = randomBytes(9).toString('base64url');
+    const moment = now();
+    const seconds = Math.max(0, (expiresAt ?? moment) - moment) + MARGIN;
+    const entry = [memberOf(key, id), expiresAt ?? '', moment - MARGIN, seconds];
+    const sets = groups.map(keysOfGroup);
+    await Promise.all(
+      sets.map(({ members, expiries }) => ask(() => client.eval(JOIN, 2, members, expiries, ...entry))),
+    );
+    return { ...lasting, groups, id };
+  }
+
+  /** Removes the memberships of a write that is over. Best effort: readers skip what stays behind. */
+  async function leave(key: string, { groups = [], id }: Header): Promise<void> {
+    if (id === undefined) return;
+    const sets = groups.map(keysOfGroup).flatMap(({ members, expiries }) => [members, expiries]);
+    await Promise.allSettled(sets.map((set) => client.zrem(set, memberOf(key, id))));
+  }
+
+  /** How Redis is to collect the record: counted from now, not from its own idea of the time. */
+  function collected({ expiresAt }: Header): ['EX', number] | [] {
+    return expiresAt === undefined ? [] : ['EX', Math.max(1, expiresAt - now())];
+  }
+
+  /** Stores the record if the key still holds exactly `raw`. */
+  async function swap(key: string, raw: string | null, header: Header, text: string): Promise<boolean> {
+    const args = [rawOf(header, text), ...collected(header)];
+    if (raw === null) return (await ask(() => client.call('set', keyOfRecord(key), ...args, 'NX'))) !== null;
+    return (await ask(() => client.eval(SWAP, 1, keyOfRecord(key), raw, ...args))) === 1;
+  }
+
+  /** Stores the value unless the record is no longer what was found. What `options` does not name is kept. */
+  async function replace(key: string, { raw, live }: Found, text: string, options: WriteOptions): Promise<boolean> {
+    if (live && options.ttl === undefined && !options.groups) return swap(key, raw, live.header, text);
+    const header = await enter(key, { ...live?.header, ...lastingOf(options, now()) });
+    const replaced = await swap(key, raw, header, text);
+    if (!replaced) await leave(key, header);
+    else if (live) await leave(key, live.header);
+    return replaced;
+  }
+
+  /** The record's text if it was live. */
+  async function remove(key: string): Promise<string | undefined> {
+    const raw = await ask(() => client.getdel(keyOfRecord(key)));
+    if (raw === null) return undefined;
+    const header = headerIn(raw);
+    const live = isLive(header.expiresAt, now());
+    await leave(key, header);
+    return live ? raw : undefined;
+  }
+
+  async function insert(key: string, text: string, options: WriteOptions): Promise<boolean> {
+    return bounded(async (overdue) => {
+      const header = await enter(key, lastingOf(options, now()));
+      let found: Found = { raw: null };
+      while (!overdue()) {
+        if (await swap(key, found.raw, header, text)) return true;
+        found = await read(key); // may be there and yet gone by our clock: then it is overwritten
+        if (!found.live) continue;
+        await leave(key, header);
+        return false;
+      }
+      throw unavailable(new Error('too many writers'));
+    });
+  }
+
+  async function put(key: string, text: string, options: WriteOptions): Promise<void> {
+    await bounded(async () => {
+      const header = await enter(key, lastingOf(options, now()));
+      const args = [keyOfRecord(key), rawOf(header, text), ...collected(header), 'GET'];
+      const before = (await ask(() => client.call('set', ...args))) as string | null;
+      if (before !== null) await leave(key, headerIn(before));
+    });
+  }
+
+  return {
+    async insert(key, value, options = {}) {
+      checkNames(key, options.groups);
+      return insert(key, toText(value), options);
+    },
+
+    async put(key, value, options = {}) {
+      checkNames(key, options.groups);
+      await put(key, toText(value), options);
+    },
+
+    async get(key) {
+      if (!isName(key)) return undefined;
+      return bounded(async () => (await read(key)).live?.value);
+    },
+
+    async update(key, change, options = {}) {
+      checkNames(key, options.groups);
+      return bounded((overdue) =>
+        inTurn(key, async () => {
+          while (!overdue()) {
+            const found = await read(key);
+            const next = change(found.live?.value);
+            if (next === undefined || (await replace(key, found, toText(next), options))) return next;
+          }
+          throw unavailable(new Error('too many writers'));
+        }),
+      );
+    },
+
+    async take(key) {
+      if (!isName(key)) return undefined;
+      const raw = await bounded(() => remove(key));
+      return raw === undefined ? undefined : valueIn(raw);
+    },
+
+    async delete(key) {
+      return isName(key) && (await bounded(() => remove(key))) !== undefined;
+    },
+
+    async list(group, options = {}) {
+      if (!isName(group)) return { entries: [] };
+      const { after, descending = false } = options;
+      const { members } = keysOfGroup(group);
+      const size = pageSizeOf(options);
+      return bounded(async () => {
+        const page = await ask(() =>
+          descending
+            ? client.zrevrangebylex(members, ...keysBefore(after), 'LIMIT', 0, size)
+            : client.zrangebylex(members, ...keysAfter(after), 'LIMIT', 0, size),
+        );
+        const keys = [...new Set(page.map(keyOfMember))];
+        const found = await Promise.all(keys.map(async (key) => ({ key, live: (await read(key)).live })));
+        const entries = found.flatMap(({ key, live }): Entry[] =>
+          live?.header.groups?.includes(group) ? [{ key, value: live.value }] : [],
+        );
+        const last = keys.at(-1);
+        return last !== undefined && page.length === size ? { entries, next: last } : { entries };
+      });
+    },
+
+    async ping() {
+      await bounded(async () => {
+        await ask(() => refuseForgetful(client));
+        await ask(() => client.set('latchkey:ping', '1', 'EX', MARGIN));
+      });
+    },
+
+    async close() {
+      await bounded(() => client.quit()).catch(() => undefined); // out of reach: nothing left to finish
+      client.disconnect();
+    },
+  };
+}
+
+function rawOf(header: Header, text: string): string {
+  return `${JSON.stringify(header)}\n${text}`;
+}
+
+function headerIn(raw: string): Header {
+  return JSON.parse(raw.slice(0, raw.indexOf('\n'))) as Header;
+}
+
+function valueIn(raw: string): Json {
+  return JSON.parse(raw.slice(raw.indexOf('\n') + 1)) as Json;
+}
+
+function keyOfRecord(key: string): string {
+  return `latchkey:record:${key}`;
+}
+
+function lastingOf(options: WriteOptions, now: number): Lasting {
+  const expiresAt = expiryOf(options, now);
+  return {
+    ...(expiresAt !== undefined && { expiresAt }),
+    ...(options.groups && { groups: options.groups }),
+  };
+}
+
+/** One round trip. Whatever goes wrong with it, its outcome is unknown. The log gets the reason, not the command's arguments. */
+async function ask<T>(command: () => Promise<T>): Promise<T> {
+  try {
+    return await command();
+  } catch (error) {
+    throw error instanceof AppError ? error : unavailable(new Error((error as Error).message));
+  }
+}
+
+/** Connected, checked, and from now on reconnecting by itself for ever. */
+async function connect(address: RedisAddress): Promise<Client> {
+  const client = createClient(address);
+  try {
+    await firstConnection(client, address.hosts);
+    await refuseForgetful(client);
+  } catch (error) {
+    client.disconnect();
+    throw error;
+  }
+  return client;
+}
+
+function createClient(address: RedisAddress): Client {
+  const options = {
+    lazyConnect: true,
+    connectionName: 'latchkey',
+    connectTimeout: 1_000,
+    commandTimeout: 1_000,
+    socketTimeout: 1_500, // a peer that went silent is left, so that commands stop piling up
+    maxLoadingRetryTime: 500,
+    // A command is sent once or not at all: sent again, a `take` would find nothing of what it took the first time.
+    enableOfflineQueue: false,
+    autoResendUnfulfilledCommands: false,
+    maxRetriesPerRequest: 0,
+  } satisfies RedisOptions;
+  const forever = {
+    retryStrategy: (attempts: number) => Math.min(attempts * 50, 500),
+    reconnectOnError: (error: Error) => error.message.startsWith('READONLY'), // the master has become a replica
+    enableAutoPipelining: true,
+  } satisfies RedisOptions;
+  if (address.kind === 'single') return new Redis(address.url, { ...options, ...forever });
+  const { username, password } = address;
+  const credentials = { ...(username && { username }), ...(password && { password }) };
+  if (address.kind === 'cluster') {
+    // Without automatic pipelines, which cannot follow slots that move to different nodes.
+    return new Cluster(address.nodes, {
+      lazyConnect: true,
+      enableOfflineQueue: false,
+      retryDelayOnFailover: 0,
+      clusterRetryStrategy: () => 200,
+      slotsRefreshInterval: 2_000,
+      redisOptions: { ...options, ...credentials },
+    });
+  }
+  return new Redis({
+    ...options,
+    ...forever,
+    ...credentials,
+    sentinels: address.nodes,
+    name: address.master,
+    sentinelCommandTimeout: 1_000,
+    ...(password && { sentinelPassword: password }),
+  });
+}
+
+/** @throws {AppError} `temporarily_unavailable` with the last reason. */
+function firstConnection(client: Client, hosts: string): Promise<void> {
+  let reason = 'no answer';
+  client.on('error', (error: Error) => {
+    reason = error.message;
+  });
+  return new Promise((resolve, reject) => {
+    const timer = setTimeout(() => {
+      reject(
+        new AppError('temporarily_unavailable', `Redis at ${hosts} is out of reach: ${reason}`, { retryAfter: 2 }),
+      );
+    }, FIRST_CONNECTION);
+    client.once('ready', () => {
+      clearTimeout(timer);
+      resolve();
+    });
+    client.connect().catch(() => undefined); // tries again by itself
+  });
+}
+
+/**
+ * Refuses a Redis that drops records when memory is short, or keeps nothing over a restart. What a provider hides is trusted.
+ * @throws {Error} with the reason, for the operator.
+ */
+async function refuseForgetful(client: Client): Promise<void> {
+  const masters = client instanceof Cluster ? client.nodes('master') : [client];
+  await Promise.all(
+    masters.map(async (master) => {
+      const memory = await hiddenIfForbidden(master.info('memory'));
+      const policy = /^maxmemory_policy:(\S+)/m.exec(memory ?? '')?.[1] ?? 'noeviction';
+      if (policy !== 'noeviction') {
+        throw new Error(`STORE_URL: this Redis evicts records (maxmemory-policy ${policy}); it must be noeviction`);
+      }
+      if (!(await isPersistent(master))) {
+        throw new Error('STORE_URL: this Redis keeps nothing over a restart; set "appendonly yes"');
+      }
+    }),
+  );
+}
+
+async function isPersistent(master: Redis): Promise<boolean> {
+  const persistence = await hiddenIfForbidden(master.info('persistence'));
+  if (/^aof_enabled:1/m.test(persistence ?? '')) return true;
+  const snapshots = await hiddenIfForbidden(master.config('GET', 'save'));
+  return snapshots === undefined || (snapshots as string[])[1] !== '';
+}
+
+/** Managed services forbid CONFIG, some INFO: by access rule or by taking the command away. */
+async function hiddenIfForbidden<T>(reply: Promise<T>): Promise<T | undefined> {
+  try {
+    return await reply;
+  } catch (error) {
+    if (/^(NOPERM|ERR unknown command)/.test((error as Error).message)) return undefined;
+    throw unavailable(new Error((error as Error).message));
+  }
+}
