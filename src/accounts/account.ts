@@ -86,11 +86,11 @@ export const Account = Profile.extend({
 export type Account = z.infer<typeof Account>;
 
 /** The permission every account has: to manage one's own personal tokens. */
-const BUILT_IN = 'tokens';
+export const BUILT_IN_PERMISSION = 'tokens';
 
 /** Everything the account may do now, the built-in permission included. Nothing unless it is active. */
 export function permissionsOf(account: Account): string[] {
-  return account.status === 'active' ? [...new Set([BUILT_IN, ...account.permissions])] : [];
+  return account.status === 'active' ? [...new Set([BUILT_IN_PERMISSION, ...account.permissions])] : [];
 }
 
 /** The `name` claim (OIDC Core §5.1): what to call this person on a page. */

@@ -4,6 +4,7 @@
  * everybody asks for the record at each use; ending sessions only cleans up behind it.
  */
 import { randomUUID } from 'node:crypto';
+import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { Audit, AuditEventType, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
@@ -14,6 +15,8 @@ import { createEmailClaims } from './email-claims.ts';
 import { parseInput } from './parse-input.ts';
 import type { Passwords } from './password.ts';
 import { checkPassword } from './password-policy.ts';
+
+const ADMINISTRATORS = 'administrators';
 
 /** What is said of a new account; everything but the e-mail has a default. */
 export const NewAccount = Profile.extend({
@@ -61,6 +64,8 @@ export interface Accounts {
   approve(id: string, origin?: Origin): Promise<Account>;
   /** Deletes the account and frees its e-mail. */
   remove(id: string, origin?: Origin): Promise<void>;
+  /** Whether there is an administrator, of whatever status. */
+  hasAdministrator(): Promise<boolean>;
   /** In the order of their ids; an organization's members, or all. */
   list(page?: {
     organizationId?: string;
@@ -135,6 +140,19 @@ export function createAccounts(options: AccountsOptions): Accounts {
     throw new AppError('conflict', `the account is ${account.status}`, { field: 'status' });
   }
 
+  /** The groups that go with a change depend on what it is made to, so it is made only to what they were worked out from. */
+  async function change(id: string, changes: z.output<typeof AccountChanges>): Promise<Account> {
+    const seen = await getOrFail(id);
+    const groups = groupsOf(changedBy(seen, changes));
+    const isSeen = (account: Account) => isDeepStrictEqual(groupsOf(account), groupsOf(seen));
+    const changed = await accounts.update(
+      id,
+      (account) => (isSeen(account) ? { ...changedBy(account, changes), updatedAt: now() } : undefined),
+      { groups },
+    );
+    return changed ?? change(id, changes);
+  }
+
   const record = (type: AuditEventType, accountId: string, origin: Origin, detail?: Record<string, string>) =>
     audit.record({ ...origin, type, accountId, detail });
 
@@ -173,15 +191,9 @@ export function createAccounts(options: AccountsOptions): Accounts {
       const changes = parseInput(AccountChanges, input);
       await checkOrganization(changes.organizationId);
       await checkPermissions(changes.permissions ?? []);
-      const moves = 'organizationId' in changes;
-      const changed = await accounts.update(
-        id,
-        (account) => ({ ...changedBy(account, changes), updatedAt: now() }),
-        moves ? { groups: groupsOf(changes) } : undefined,
-      );
-      if (!changed) throw noSuchAccount();
+      const account = await change(id, changes);
       await record('account_changed', id, origin, { changed: Object.keys(changes).join(' ') });
-      return changed;
+      return account;
     },
 
     async setPassword(id, password, origin = {}) {
@@ -224,6 +236,13 @@ export function createAccounts(options: AccountsOptions): Accounts {
       await emails.release(account.email, id);
     },
 
+    async hasAdministrator() {
+      for await (const { administrator } of accounts.all(ADMINISTRATORS)) {
+        if (administrator) return true;
+      }
+      return false;
+    },
+
     async list({ organizationId, ...page } = {}) {
       const { records, next } = await accounts.list(groupOf(organizationId), page);
       const found = records.filter(
@@ -238,8 +257,11 @@ function groupOf(organizationId: string | undefined): string {
   return organizationId === undefined ? 'accounts' : `organization:${organizationId}`;
 }
 
-function groupsOf({ organizationId }: { organizationId?: string | undefined }): string[] {
-  return organizationId === undefined ? [groupOf(undefined)] : [groupOf(undefined), groupOf(organizationId)];
+function groupsOf({ organizationId, administrator }: Account): string[] {
+  const groups = [groupOf(undefined)];
+  if (organizationId !== undefined) groups.push(groupOf(organizationId));
+  if (administrator) groups.push(ADMINISTRATORS);
+  return groups;
 }
 
 function changedBy(account: Account, changes: z.output<typeof AccountChanges>): Account {

@@ -7,6 +7,9 @@ import { Instant } from './account.ts';
 /** Longer than any living process needs between its claim and the account, every verb of the store ending within 2 s. */
 const ABANDONED_AFTER = 10;
 
+/** A hundred years: the port can give a record another expiry, but not take it away. */
+const FOR_GOOD = 100 * 365 * 24 * 60 * 60;
+
 /** Whose an e-mail is. Claimed before the account is written, confirmed after it. */
 const EmailClaim = z.object({ accountId: z.string(), confirmed: z.boolean(), claimedAt: Instant });
 type EmailClaim = z.infer<typeof EmailClaim>;
@@ -47,7 +50,8 @@ export function createEmailClaims({ storage, now, isHeld }: EmailClaimsOptions):
     if (await isHeld(email, found.accountId)) return false;
     if (!found.confirmed && now() - found.claimedAt < ABANDONED_AFTER) return false;
     const isFound = (claim: EmailClaim) => claim.accountId === found.accountId && claim.confirmed === found.confirmed;
-    const taken = await claims.update(email, (claim) => (isFound(claim) ? fresh : undefined), {});
+    // One that was let go of is about to expire.
+    const taken = await claims.update(email, (claim) => (isFound(claim) ? fresh : undefined), { ttl: FOR_GOOD });
     return taken !== undefined;
   }
 
@@ -62,10 +66,8 @@ export function createEmailClaims({ storage, now, isHeld }: EmailClaimsOptions):
     },
 
     async confirm(email, accountId) {
-      const confirmed = await claims.update(
-        email,
-        (claim) => (claim.accountId === accountId ? { ...claim, confirmed: true } : undefined),
-        {},
+      const confirmed = await claims.update(email, (claim) =>
+        claim.accountId === accountId ? { ...claim, confirmed: true } : undefined,
       );
       return confirmed !== undefined;
     },
