@@ -1,0 +1,54 @@
+/**
+ * Every failure this product answers with: a code from a closed list, and the HTTP status it has everywhere.
+ * The message is for the caller; `cause` is for the log.
+ */
+export const STATUS_OF = {
+  invalid_request: 400,
+  invalid_grant: 400,
+  invalid_scope: 400,
+  interaction_expired: 400,
+  invalid_client: 401,
+  invalid_token: 401,
+  login_required: 401,
+  access_denied: 403,
+  setup_closed: 403,
+  insufficient_scope: 403,
+  not_found: 404,
+  method_not_allowed: 405,
+  conflict: 409,
+  request_too_large: 413,
+  unsupported_media_type: 415,
+  too_many_requests: 429,
+  server_error: 500,
+  temporarily_unavailable: 503,
+} as const;
+
+export type ErrorCode = keyof typeof STATUS_OF;
+
+export interface ErrorDetails {
+  /** The input field at fault, by its wire name. */
+  field?: string;
+  /** Whole seconds after which trying again makes sense (RFC 9110 §10.2.3). */
+  retryAfter?: number;
+  /** What really happened; logged, never sent. */
+  cause?: unknown;
+}
+
+/** A failure the caller may see. Anything else that is thrown becomes `server_error` without its message. */
+export class AppError extends Error {
+  readonly code: ErrorCode;
+  readonly field: string | undefined;
+  readonly retryAfter: number | undefined;
+
+  constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
+    this.name = 'AppError';
+    this.code = code;
+    this.field = details.field;
+    this.retryAfter = details.retryAfter;
+  }
+
+  get status(): number {
+    return STATUS_OF[this.code];
+  }
+}
