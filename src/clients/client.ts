@@ -1,0 +1,53 @@
+import { z } from 'zod';
+import { redirectUriProblem } from './redirect-uri.ts';
+
+const Instant = z.number().int().nonnegative();
+const WebUri = z.url({ protocol: /^https?$/ }).max(2000);
+
+const RedirectUri = z.string().check((context) => {
+  const problem = redirectUriProblem(context.value);
+  if (problem) context.issues.push({ code: 'custom', message: problem, input: context.value });
+});
+const RedirectUris = z.array(RedirectUri).max(100, 'holds too many URIs');
+
+/** One way of proving to be the app. The secret itself was shown once and is kept as a SHA-256 digest. */
+const ClientSecret = z.object({ digest: z.string(), createdAt: Instant });
+
+/** An app: what may ask for people's sign-in and for tokens (RFC 6749 §2). `id` is its `client_id`. */
+export const Client = z.object({
+  id: z.string().min(1),
+  name: z
+    .string()
+    .trim()
+    .min(1, 'must not be empty')
+    .max(120, 'is too long')
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
+    .regex(/^[^\u0000-\u001f\u007f]*$/, 'must not have control characters'),
+  organizationId: z.string().optional(),
+  redirectUris: RedirectUris,
+  postLogoutRedirectUris: RedirectUris,
+  backchannelLogoutUri: WebUri.optional(),
+  /** No secret: proves itself by PKCE alone (RFC 6749 §2.1). */
+  public: z.boolean(),
+  /** May use `id_token` and `id_token token`. */
+  implicit: z.boolean(),
+  clientCredentials: z.boolean(),
+  /** An API: may introspect every token, not only its own (RFC 7662 §4). */
+  introspection: z.boolean(),
+  /** First-party: people are not asked for consent. */
+  trusted: z.boolean(),
+  /** The most it may ask for, beside the scopes of OpenID Connect. */
+  permissions: z.array(z.string()),
+  secrets: z.array(ClientSecret).max(2),
+  /** Public keys for `private_key_jwt` (OIDC Core §9), used instead of secrets when present. */
+  jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())).min(1).max(20) }).optional(),
+  idTokenSigningAlg: z.enum(['RS256', 'ES256', 'EdDSA']),
+  logoUri: WebUri.optional(),
+  clientUri: WebUri.optional(),
+  policyUri: WebUri.optional(),
+  tosUri: WebUri.optional(),
+  disabledAt: Instant.optional(),
+  createdAt: Instant,
+  updatedAt: Instant,
+});
+export type Client = z.infer<typeof Client>;
