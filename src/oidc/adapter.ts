@@ -1,0 +1,191 @@
+/**
+ * What the engine stores, on our storage port. Owns three promises the engine does not make by itself:
+ * bearer values are never stored in clear, what may happen once happens once, and whatever belongs to an account or an app
+ * that may no longer act is not found.
+ */
+import { hash } from 'node:crypto';
+import type { Adapter, AdapterPayload } from 'oidc-provider';
+import { errors } from 'oidc-provider';
+import { AppError } from '../errors.ts';
+import type { Json, Storage } from '../storage/storage.ts';
+
+/** The id of these is what a browser or an app presents; of the others it is only a name. */
+const BEARER_MODELS = new Set([
+  'AccessToken',
+  'AuthorizationCode',
+  'ClientCredentials',
+  'Interaction',
+  'PushedAuthorizationRequest',
+  'RefreshToken',
+  'Session',
+]);
+
+/** Longer than any request takes: a session that was ended meanwhile is not written back by one still under way. */
+const TOMBSTONE_SECONDS = 120;
+const TOMBSTONE = 'ended';
+
+export interface AdapterOptions {
+  storage: Storage;
+  now: () => number;
+  /** The metadata of an app that may act now, as the engine wants it. */
+  findClient: (clientId: string) => Promise<AdapterPayload | undefined>;
+  isAccountActive: (accountId: string) => Promise<boolean>;
+  /** The scopes a token may be used with now: its own, within what its account holds and its app may ask for. */
+  effectiveScope: (token: { scope: string; accountId?: string; clientId: string }) => Promise<string>;
+}
+
+export function createAdapter(options: AdapterOptions): (model: string) => Adapter {
+  return (model) => (model === 'Client' ? clientAdapter(options) : modelAdapter(model, options));
+}
+
+/** Groups that a person's or an app's records are listed under. */
+export const accountGroup = (accountId: string) => `engine:account:${accountId}`;
+const grantGroup = (grantId: string) => `engine:grant:${grantId}`;
+
+function modelAdapter(model: string, options: AdapterOptions): Adapter {
+  const { storage, now, isAccountActive, findClient, effectiveScope } = options;
+  const keyOf = (id: string) => `${model}:${BEARER_MODELS.has(model) ? hash('sha256', id, 'base64url') : id}`;
+  const uidKeyOf = (uid: string) => `${model}-uid:${uid}`;
+
+  /** Nothing of a suspended account or app is found, whatever else the engine would do with it. */
+  async function isLive({ accountId, clientId }: AdapterPayload): Promise<boolean> {
+    const [account, client] = await Promise.all([
+      accountId === undefined || isAccountActive(accountId),
+      clientId === undefined || findClient(clientId).then((found) => found !== undefined),
+    ]);
+    return account && client;
+  }
+
+  async function read(key: string, id: string | undefined): Promise<AdapterPayload | undefined> {
+    const stored = await storage.get(key);
+    if (stored === undefined || stored === TOMBSTONE) return undefined;
+    const payload = unpack(stored, id);
+    return (await isLive(payload)) ? payload : undefined;
+  }
+
+  async function write(id: string, payload: AdapterPayload, expiresIn: number | undefined): Promise<void> {
+    const ttl = Math.max(1, expiresIn ?? 0);
+    const key = keyOf(id);
+    const packed = pack(payload, id);
+    if (model === 'ReplayDetection') {
+      if (!(await storage.insert(key, packed, { ttl })))
+        throw new errors.InvalidClientAuth('assertion was already used');
+      return;
+    }
+    const groups = groupsOf(payload);
+    if (model === 'Session') {
+      await storage.update(key, (current) => (current === TOMBSTONE ? undefined : packed), { ttl, groups });
+      await storage.put(uidKeyOf(String(payload.uid)), key, { ttl, groups });
+      return;
+    }
+    await storage.put(key, packed, { ttl, groups });
+  }
+
+  async function consume(id: string): Promise<void> {
+    const written = await storage.update(keyOf(id), (current) => {
+      const payload = current as { consumed?: number } | undefined;
+      if (payload === undefined || payload.consumed !== undefined) return undefined;
+      return { ...(current as Record<string, Json>), consumed: now() };
+    });
+    if (written === undefined) throw new errors.InvalidGrant(`${model} was already used`);
+  }
+
+  return {
+    upsert: (id, payload, expiresIn) => outage(write(id, payload, expiresIn)),
+    consume: (id) => outage(consume(id)),
+    find: (id) => outage(findNarrowed(id)),
+    findByUid: (uid) => outage(findByUid(uid)),
+    findByUserCode: async () => undefined,
+    destroy: (id) => outage(erase(storage, keyOf(id))),
+    revokeByGrantId: (grantId) => outage(eraseGroup(storage, grantGroup(grantId), `${model}:`)),
+  };
+
+  async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
+    const payload = await read(keyOf(id), id);
+    if (!payload || (model !== 'AccessToken' && model !== 'ClientCredentials')) return payload;
+    const { scope, clientId, accountId } = payload;
+    if (!scope || !clientId) return payload;
+    return {
+      ...payload,
+      scope: await effectiveScope({ scope, clientId, ...(accountId === undefined ? {} : { accountId }) }),
+    };
+  }
+
+  /** The session id itself is not known here, and nobody who looks a session up by its uid needs it. */
+  async function findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    const key = await storage.get(uidKeyOf(uid));
+    return typeof key === 'string' ? read(key, undefined) : undefined;
+  }
+}
+
+/** Apps are ours: read on every use, so that a change applies at once, and written only through `clients/`. */
+function clientAdapter({ findClient }: AdapterOptions): Adapter {
+  const readOnly = async () => {
+    throw new AppError('server_error', 'apps are not written through the engine');
+  };
+  return {
+    find: (id) => outage(findClient(id)),
+    findByUid: async () => undefined,
+    findByUserCode: async () => undefined,
+    upsert: readOnly,
+    destroy: readOnly,
+    consume: readOnly,
+    revokeByGrantId: readOnly,
+  };
+}
+
+/** Deletes the records of a group whose keys start with `prefix`. Safe to repeat. */
+export async function eraseGroup(storage: Storage, group: string, prefix = ''): Promise<void> {
+  let after: string | undefined;
+  do {
+    const page = await storage.list(group, after === undefined ? {} : { after });
+    const keys = page.entries.map((entry) => entry.key).filter((key) => key.startsWith(prefix));
+    await Promise.all(keys.map((key) => erase(storage, key)));
+    after = page.next;
+  } while (after !== undefined);
+}
+
+async function erase(storage: Storage, key: string): Promise<void> {
+  if (key.startsWith('Session:')) await storage.put(key, TOMBSTONE, { ttl: TOMBSTONE_SECONDS });
+  else await storage.delete(key);
+}
+
+function groupsOf({ accountId, grantId }: AdapterPayload): string[] {
+  return [
+    ...(typeof accountId === 'string' ? [accountGroup(accountId)] : []),
+    ...(typeof grantId === 'string' ? [grantGroup(grantId)] : []),
+  ];
+}
+
+/**
+ * Takes every bearer value out of a payload: its own id, and of an interaction the session's id and the URL that repeats its own.
+ */
+function pack(payload: AdapterPayload, id: string): Json {
+  const { jti: _, ...rest } = payload;
+  if (payload.kind !== 'Interaction') return (payload.kind === 'Grant' ? payload : rest) as Json;
+  const { cookie: __, ...session } = (payload.session ?? {}) as Record<string, unknown>;
+  const returnTo = payload.returnTo?.replace(id, '');
+  return { ...rest, returnTo, ...(payload.session ? { session } : {}) } as Json;
+}
+
+function unpack(stored: Json, id: string | undefined): AdapterPayload {
+  const payload = { ...(stored as AdapterPayload) };
+  if (id === undefined || payload.kind === 'Grant') return payload;
+  if (payload.kind === 'Interaction') return { ...payload, jti: id, returnTo: `${payload.returnTo}${id}` };
+  return { ...payload, jti: id };
+}
+
+/** The engine answers with its own errors only: a store out of reach has to look like one to it. */
+async function outage<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof AppError)) throw error;
+    throw Object.assign(new errors.CustomOIDCProviderError(error.code, error.message), {
+      cause: error,
+      status: error.status,
+      statusCode: error.status,
+      expose: error.code !== 'server_error',
+    });
+  }
+}

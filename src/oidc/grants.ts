@@ -1,0 +1,128 @@
+/**
+ * What a request may be granted, and the engine's grants made from what a person has allowed. Owns the rule that is checked again at every use of a token:
+ * scope = what was asked ∩ what the account holds now ∩ what the app may ask for.
+ */
+import type Provider from 'oidc-provider';
+import type { Grant, KoaContextWithOIDC } from 'oidc-provider';
+import { permissionsOf } from '../accounts/account.ts';
+import type { Accounts } from '../accounts/accounts.ts';
+import type { Clients } from '../clients/clients.ts';
+import { OPENID_SCOPE_SET } from './claims.ts';
+import type { Consents } from './consents.ts';
+import type { ConsentPolicy, Requested } from './prompts.ts';
+import { CONSOLE_CLIENT_ID } from './provider.ts';
+
+export interface Grants extends ConsentPolicy {
+  /** `loadExistingGrant` of the engine: the grant of this session and app, widened silently by what was allowed before. */
+  loadExisting(ctx: KoaContextWithOIDC): Promise<Grant | undefined>;
+  /** Remembers what a person allowed an app and makes the grant of it, or adds to the one there is. Answers its id. */
+  allow(
+    provider: Provider,
+    answer: { accountId: string; clientId: string; grantId?: string | undefined },
+    requested: Requested,
+  ): Promise<string>;
+  /** Narrows a space-separated scope to what may be used now. */
+  effectiveScope(token: { scope: string; accountId?: string; clientId: string }): Promise<string>;
+}
+
+export interface GrantsOptions {
+  accounts: Pick<Accounts, 'get'>;
+  clients: Pick<Clients, 'findActive'>;
+  consents: Consents;
+}
+
+/** Claims about the sign-in itself; nobody is asked about them. */
+const SIGN_IN_CLAIMS = new Set(['sub', 'sid', 'auth_time', 'acr', 'amr', 'iss']);
+
+export function createGrants({ accounts, clients, consents }: GrantsOptions): Grants {
+  /** An app acting for itself holds what it may ask for. */
+  async function mayHave(
+    scopes: Iterable<string>,
+    { clientId, accountId }: { clientId: string; accountId?: string },
+  ): Promise<string[]> {
+    const [client, account] = await Promise.all([
+      clients.findActive(clientId),
+      accountId === undefined ? undefined : accounts.get(accountId),
+    ]);
+    const ceiling = new Set(client?.permissions);
+    const held = accountId === undefined ? ceiling : new Set(account && permissionsOf(account));
+    return [...scopes].filter((scope) => OPENID_SCOPE_SET.has(scope) || (ceiling.has(scope) && held.has(scope)));
+  }
+
+  async function requested(ctx: KoaContextWithOIDC): Promise<Requested> {
+    const { client, account } = entities(ctx);
+    return {
+      scopes: await mayHave(ctx.oidc.requestParamOIDCScopes, {
+        clientId: client.clientId,
+        accountId: account.accountId,
+      }),
+      claims: [...ctx.oidc.requestParamClaims].filter((claim) => !SIGN_IN_CLAIMS.has(claim)),
+    };
+  }
+
+  /** First-party apps need no answer; for the others the remembered one counts. */
+  async function allowed(ctx: KoaContextWithOIDC, asked: Requested): Promise<Requested> {
+    const { client, account } = entities(ctx);
+    if (client.clientId === CONSOLE_CLIENT_ID) return asked;
+    if ((await clients.findActive(client.clientId))?.trusted) return asked;
+    const consent = await consents.get(account.accountId, client.clientId);
+    return {
+      scopes: asked.scopes.filter((scope) => consent?.scopes.includes(scope)),
+      claims: asked.claims.filter((claim) => consent?.claims.includes(claim)),
+    };
+  }
+
+  return {
+    async loadExisting(ctx) {
+      const { client, account } = entities(ctx);
+      const { provider, session, result } = ctx.oidc;
+      const grantId = result?.consent?.grantId ?? session?.grantIdFor(client.clientId);
+      const known = grantId === undefined ? undefined : await provider.Grant.find(grantId);
+      const existing = known?.accountId === account.accountId ? known : undefined;
+
+      const missing = missingFrom(existing, await requested(ctx));
+      const { scopes, claims } = await allowed(ctx, missing);
+      if (scopes.length + claims.length === 0) return existing;
+      const grant = existing ?? new provider.Grant({ accountId: account.accountId, clientId: client.clientId });
+      await widen(grant, { scopes, claims });
+      return grant;
+    },
+
+    async allow(provider, { accountId, clientId, grantId }, requested) {
+      await consents.remember({ accountId, clientId, ...requested });
+      const existing = grantId === undefined ? undefined : await provider.Grant.find(grantId);
+      const isTheirs = existing?.accountId === accountId && existing.clientId === clientId;
+      return widen(isTheirs ? existing : new provider.Grant({ accountId, clientId }), requested);
+    },
+
+    requested,
+
+    async missing(ctx) {
+      return ctx.oidc.account ? missingFrom(ctx.oidc.grant, await requested(ctx)) : { scopes: [], claims: [] };
+    },
+
+    async effectiveScope({ scope, ...token }) {
+      return (await mayHave(scope.split(' '), token)).join(' ');
+    },
+  };
+}
+
+function widen(grant: Grant, { scopes, claims }: Requested): Promise<string> {
+  if (scopes.length > 0) grant.addOIDCScope(scopes.join(' '));
+  if (claims.length > 0) grant.addOIDCClaims(claims);
+  return grant.save();
+}
+
+function missingFrom(grant: Grant | undefined, asked: Requested): Requested {
+  const scopes = new Set(grant?.getOIDCScope().split(' '));
+  const claims = new Set(grant?.getOIDCClaims());
+  return {
+    scopes: asked.scopes.filter((scope) => !scopes.has(scope)),
+    claims: asked.claims.filter((claim) => !claims.has(claim)),
+  };
+}
+
+function entities({ oidc }: KoaContextWithOIDC) {
+  if (!oidc.client || !oidc.account) throw new Error('a grant belongs to an app and an account');
+  return { client: oidc.client, account: oidc.account };
+}

@@ -1,0 +1,42 @@
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import { interactionPolicy } from 'oidc-provider';
+
+const { Check, Prompt, base } = interactionPolicy;
+
+/** What of a request its grant has, or lacks: scopes, and claims asked for one by one (OIDC Core §5.5). */
+export interface Requested {
+  scopes: string[];
+  claims: string[];
+}
+
+export interface ConsentPolicy {
+  /** What is asked for and may be had. */
+  requested(ctx: KoaContextWithOIDC): Promise<Requested>;
+  /** What of it nobody has allowed yet. */
+  missing(ctx: KoaContextWithOIDC): Promise<Requested>;
+}
+
+/**
+ * The engine's own prompts, with account choice before them and consent decided by us: a scope beyond what the account holds
+ * or the app may ask for is not asked about, it is simply not granted.
+ */
+export function createPrompts(consent: ConsentPolicy): interactionPolicy.DefaultPolicy {
+  const policy = base();
+  const native = policy.get('consent')?.checks.get('native_client_prompt');
+  if (!native) throw new Error('the engine has no check for native apps');
+  const missing = new Check('consent_missing', 'the person has not been asked yet', 'consent_required', async (ctx) => {
+    const { scopes, claims } = await consent.missing(ctx);
+    return scopes.length + claims.length > 0;
+  });
+  policy.add(new Prompt({ name: 'select_account', requestable: true }), 0);
+  policy.remove('consent');
+  policy.add(
+    new Prompt(
+      { name: 'consent', requestable: true },
+      async (ctx) => ({ ...(await consent.requested(ctx)) }),
+      native,
+      missing,
+    ),
+  );
+  return policy;
+}

@@ -1,0 +1,244 @@
+/**
+ * The protocol engine's configuration: everything that is decided about OpenID Connect and OAuth here, on one page.
+ * Knows the engine; what people, apps and pages are comes in as functions.
+ */
+
+import type { Adapter, Configuration, ErrorOut, JWK, KoaContextWithOIDC, ResponseType } from 'oidc-provider';
+import Provider, { errors } from 'oidc-provider';
+import type { Account } from '../accounts/account.ts';
+import { isClientSecret } from '../clients/clients.ts';
+import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
+import { issueAudienceAsArray } from './id-token-audience.ts';
+import { type ConsentPolicy, createPrompts } from './prompts.ts';
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+/** Lifetimes in seconds. */
+export const LIFETIME = {
+  accessToken: HOUR,
+  authorizationCode: MINUTE,
+  idToken: HOUR,
+  interaction: HOUR,
+  pushedRequest: MINUTE,
+  sessionIdle: 3 * DAY,
+  sessionAbsolute: 30 * DAY,
+  refreshTokenIdle: 14 * DAY,
+  refreshTokenAbsolute: 90 * DAY,
+} as const;
+
+/** Authentication context of a password sign-in, in `acr` (OIDC Core §2). */
+export const ACR_PASSWORD = 'urn:latchkey:acr:password';
+
+/** The engine's client for our own pages: signing in to them runs an ordinary authorization request. */
+export const CONSOLE_CLIENT_ID = 'latchkey-console';
+
+export const ROUTES = {
+  authorization: '/identity/authorize',
+  end_session: '/identity/logout',
+  introspection: '/identity/introspect',
+  jwks: '/identity/jwks',
+  pushed_authorization_request: '/identity/par',
+  revocation: '/identity/revoke',
+  token: '/identity/token',
+  userinfo: '/identity/userinfo',
+} as const;
+
+/** What the engine shows people; the pages themselves are not its business. */
+export interface EnginePages {
+  error(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): Promise<void>;
+  logout(ctx: KoaContextWithOIDC, form: { action: string; xsrf: string }): Promise<void>;
+  loggedOut(ctx: KoaContextWithOIDC): Promise<void>;
+}
+
+export interface ProviderOptions {
+  issuer: string;
+  adapter: (model: string) => Adapter;
+  keys: JWK[];
+  cookieKeys: string[];
+  /** The names of all permissions, each a scope. */
+  permissions: string[];
+  uiLocales: readonly string[];
+  pages: EnginePages;
+  findAccount: (accountId: string) => Promise<Account | undefined>;
+  claims: (account: Account) => Promise<{ sub: string } & Record<string, unknown>>;
+  loadExistingGrant: NonNullable<Configuration['loadExistingGrant']>;
+  consent: ConsentPolicy;
+  /** Whether an app may introspect tokens that were not issued to it. */
+  introspectsAll: (clientId: string) => Promise<boolean>;
+}
+
+export function createProvider(options: ProviderOptions): Provider {
+  const { issuer, pages } = options;
+  const secure = issuer.startsWith('https:');
+  const cookie = { httpOnly: true, sameSite: 'lax', secure, signed: true, overwrite: true } as const;
+
+  const provider = new Provider(issuer, {
+    adapter: options.adapter,
+    jwks: { keys: options.keys },
+    routes: ROUTES,
+
+    scopes: [...OPENID_SCOPES, ...options.permissions],
+    claims: CLAIMS_OF_SCOPE,
+    acrValues: [ACR_PASSWORD],
+    // Existing clients read name, e-mail and organization from the ID token itself.
+    conformIdTokenClaims: false,
+    subjectTypes: ['public'],
+    responseTypes: RESPONSE_TYPES,
+    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'],
+    enabledJWA: {
+      idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'],
+      clientAuthSigningAlgValues: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+    },
+    discovery: { ui_locales_supported: [...options.uiLocales], claim_types_supported: ['normal'] },
+
+    clients: [consoleClient(issuer)],
+    clientDefaults: { token_endpoint_auth_method: 'client_secret_basic' },
+    allowOmittingSingleRegisteredRedirectUri: false,
+    pkce: {
+      required: (_ctx, client) => client.tokenEndpointAuthMethod === 'none' && client.clientId !== CONSOLE_CLIENT_ID,
+    },
+    clientBasedCORS: (ctx, origin, client) =>
+      isClientOrigin(origin, client.redirectUris) && mayUseFromBrowser(ctx, client),
+
+    cookies: {
+      names: secure
+        ? {
+            session: '__Host-latchkey',
+            interaction: '__Secure-latchkey-interaction',
+            resume: '__Secure-latchkey-resume',
+          }
+        : { session: 'latchkey', interaction: 'latchkey-interaction', resume: 'latchkey-resume' },
+      keys: options.cookieKeys,
+      long: cookie,
+      short: cookie,
+    },
+
+    ttl: {
+      AccessToken: LIFETIME.accessToken,
+      ClientCredentials: LIFETIME.accessToken,
+      AuthorizationCode: LIFETIME.authorizationCode,
+      IdToken: LIFETIME.idToken,
+      Interaction: LIFETIME.interaction,
+      Grant: LIFETIME.sessionAbsolute + LIFETIME.refreshTokenAbsolute,
+      Session: (_ctx, session) => within(LIFETIME.sessionIdle, session.loginTs, LIFETIME.sessionAbsolute),
+      RefreshToken: (_ctx, token) => within(LIFETIME.refreshTokenIdle, token.iiat, LIFETIME.refreshTokenAbsolute),
+    },
+    rotateRefreshToken: () => true,
+    issueRefreshToken: async (_ctx, client, source) =>
+      client.grantTypeAllowed('refresh_token') && source.scopes.has('offline_access'),
+    expiresWithSession: async (_ctx, source) => !source.scopes.has('offline_access'),
+
+    findAccount: async (_ctx, accountId) => {
+      const account = await options.findAccount(accountId);
+      return account && { accountId, claims: async () => options.claims(account) };
+    },
+    loadExistingGrant: options.loadExistingGrant,
+    interactions: {
+      policy: createPrompts(options.consent),
+      url: (_ctx, interaction) => `/interaction/${interaction.uid}`,
+    },
+    renderError: (ctx, out, error) => pages.error(ctx, out, error),
+    // Nothing of an app's choosing is fetched.
+    fetch: async () => {
+      throw new Error('the engine makes no outgoing requests');
+    },
+
+    features: {
+      devInteractions: { enabled: false },
+      dPoP: { enabled: false },
+      claimsParameter: { enabled: true, assertClaimsParameter },
+      clientCredentials: { enabled: true },
+      introspection: {
+        enabled: true,
+        allowedPolicy: async (_ctx, client, token) =>
+          token.clientId === client.clientId || options.introspectsAll(client.clientId),
+      },
+      revocation: { enabled: true, allowedPolicy: async (_ctx, client, token) => token.clientId === client.clientId },
+      resourceIndicators: {
+        enabled: true,
+        getResourceServerInfo: () => {
+          throw new errors.InvalidTarget();
+        },
+        defaultResource: async (_ctx, _client, oneOf) => oneOf as unknown as string,
+        useGrantedResource: async () => false,
+      },
+      rpInitiatedLogout: {
+        enabled: true,
+        logoutSource: (ctx) =>
+          pages.logout(ctx, {
+            action: ctx.oidc.urlFor('end_session_confirm'),
+            xsrf: String(ctx.oidc.session?.state?.secret),
+          }),
+        postLogoutSuccessSource: (ctx) => pages.loggedOut(ctx),
+      },
+    },
+  });
+
+  compareSecretsAsDigests(provider);
+  allowLoopbackForImplicit(provider);
+  issueAudienceAsArray(provider);
+  return provider;
+}
+
+const RESPONSE_TYPES: ResponseType[] = ['code', 'id_token', 'id_token token', 'none'];
+
+function consoleClient(issuer: string) {
+  return {
+    client_id: CONSOLE_CLIENT_ID,
+    client_name: 'Latchkey',
+    redirect_uris: [`${issuer}/account/callback`],
+    post_logout_redirect_uris: [`${issuer}/account`],
+    response_types: ['none' as const],
+    grant_types: [],
+    token_endpoint_auth_method: 'none' as const,
+  };
+}
+
+/** The shorter of sliding and what is left of the absolute lifetime; at least a second, as the engine wants. */
+function within(idle: number, startedAt: number | undefined, absolute: number): number {
+  const age = startedAt === undefined ? 0 : Math.floor(Date.now() / 1000) - startedAt;
+  return Math.max(1, Math.min(idle, absolute - age));
+}
+
+function isClientOrigin(origin: string, redirectUris: readonly string[] = []): boolean {
+  return origin !== 'null' && redirectUris.some((uri) => URL.parse(uri)?.origin === origin);
+}
+
+/** A secret has no place in a browser, so only apps without one may call the token endpoint from there. */
+function mayUseFromBrowser(ctx: KoaContextWithOIDC, client: { tokenEndpointAuthMethod?: string | undefined }): boolean {
+  return ctx.oidc.route === 'userinfo' || client.tokenEndpointAuthMethod === 'none';
+}
+
+/** Members are null or objects (OIDC Core §5.5.1), and no request needs more than this many. */
+async function assertClaimsParameter(_ctx: KoaContextWithOIDC, claims: object): Promise<void> {
+  for (const requested of Object.values(claims)) {
+    const members = Object.values((requested ?? {}) as object);
+    if (members.length > 100 || members.some((member) => typeof member !== 'object' || Array.isArray(member))) {
+      throw new errors.InvalidRequest('claims must name at most 100 claims, each null or an object');
+    }
+  }
+}
+
+/** The adapter hands the engine the digests of an app's secrets in place of a secret. */
+function compareSecretsAsDigests(provider: Provider): void {
+  const { prototype } = provider.Client as unknown as {
+    prototype: { compareClientSecret(presented: string): boolean };
+  };
+  prototype.compareClientSecret = function (this: { clientSecret?: string }, presented) {
+    return isClientSecret(this.clientSecret?.split(' ') ?? [], presented);
+  };
+}
+
+/** Our own check of redirect URIs has the exception the engine lacks: plain http on the developer's own machine. */
+function allowLoopbackForImplicit(provider: Provider): void {
+  const { prototype } = (
+    provider.Client as unknown as { Schema: { prototype: { invalidate(message: string, code?: string): void } } }
+  ).Schema;
+  const { invalidate } = prototype;
+  prototype.invalidate = function (message, code) {
+    if (code === 'implicit-force-https' || code === 'implicit-forbid-localhost') return;
+    invalidate.call(this, message, code);
+  };
+}

@@ -1,0 +1,11 @@
+import type { Storage } from '../storage/storage.ts';
+import { accountGroup, eraseGroup } from './adapter.ts';
+
+export interface Sessions {
+  /** Ends every session of an account and whatever came from one: grants, codes, tokens. Safe to repeat. */
+  endAll(accountId: string): Promise<void>;
+}
+
+export function createSessions({ storage }: { storage: Storage }): Sessions {
+  return { endAll: (accountId) => eraseGroup(storage, accountGroup(accountId)) };
+}
