@@ -1,0 +1,86 @@
+/**
+ * The one place where a failure becomes an answer: a page for people, JSON in RFC 6749 §5.2 form for programs. Every failure
+ * carries a reference that its log line carries too.
+ */
+import { randomBytes } from 'node:crypto';
+import type Koa from 'koa';
+import type { Logger } from 'pino';
+import { AppError, type ErrorCode } from '../errors.ts';
+import type { Views } from './views.ts';
+
+export interface ErrorReport {
+  code: string;
+  status: number;
+  /** What was wrong, in technical words; absent when that is not for the caller. */
+  detail?: string | undefined;
+  cause?: unknown;
+}
+
+export interface ErrorAnswers {
+  /** Outermost middleware: answers whatever fails below, and what nobody answered. */
+  handle: Koa.Middleware;
+  /** Answers with the error page and logs it. */
+  renderPage(ctx: Koa.Context, report: ErrorReport): Promise<void>;
+}
+
+export function createErrorAnswers({ views, log }: { views: Views; log: Logger }): ErrorAnswers {
+  function note(ctx: Koa.Context, { code, status, detail, cause }: ErrorReport): string {
+    const reference = randomBytes(5).toString('hex');
+    const line = { reference, code, status, method: ctx.method, path: ctx.path, detail, err: cause };
+    if (status >= 500) log.error(line, 'request failed');
+    else log.info(line, 'request refused');
+    return reference;
+  }
+
+  async function renderPage(ctx: Koa.Context, report: ErrorReport): Promise<void> {
+    const reference = note(ctx, report);
+    ctx.status = report.status;
+    await views.render(ctx, 'error', { code: report.code, status: report.status, detail: report.detail, reference });
+  }
+
+  async function answer(ctx: Koa.Context, error: AppError): Promise<void> {
+    const { code, status } = error;
+    const detail = code === 'server_error' ? undefined : error.message;
+    if (status === 401) ctx.set('WWW-Authenticate', 'Bearer, Token');
+    if (status === 503 || error.retryAfter !== undefined) ctx.set('Retry-After', String(error.retryAfter ?? 2));
+    ctx.set('Cache-Control', 'no-store');
+    const report = { code, status, detail, cause: error.cause ?? (status >= 500 ? error : undefined) };
+    if (ctx.accepts('json', 'html') === 'html') return renderPage(ctx, report);
+    const reference = note(ctx, report);
+    ctx.status = status;
+    ctx.body = { error: code, error_description: detail, field: error.field, reference };
+  }
+
+  return {
+    renderPage,
+    async handle(ctx, next) {
+      try {
+        await next();
+        if (ctx.status === 404 && ctx.body === undefined)
+          throw new AppError('not_found', 'there is nothing at this address');
+        if (ctx.status === 405 && !ctx.body)
+          throw new AppError('method_not_allowed', `${ctx.method} is not possible here`);
+      } catch (error) {
+        await answer(ctx, asAppError(error));
+      }
+    },
+  };
+}
+
+/** Errors of Koa and its middlewares carry a status; any other is a defect of ours and shows nothing of itself. */
+function asAppError(error: unknown): AppError {
+  if (error instanceof AppError) return error;
+  const { status = 500, expose = false } = error as { status?: number; expose?: boolean };
+  const code = CODE_OF_STATUS[status];
+  return code && expose
+    ? new AppError(code, 'the request could not be understood', { cause: error })
+    : new AppError('server_error', 'unexpected', { cause: error });
+}
+
+const CODE_OF_STATUS: Record<number, ErrorCode> = {
+  400: 'invalid_request',
+  404: 'not_found',
+  405: 'method_not_allowed',
+  413: 'request_too_large',
+  415: 'unsupported_media_type',
+};

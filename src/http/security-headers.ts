@@ -1,0 +1,41 @@
+import type Koa from 'koa';
+import helmet from 'koa-helmet';
+
+/** Headers every answer carries, whatever its status. Pages may use nothing but our own files and images of the apps they name. */
+export function securityHeaders({ issuer }: { issuer: string }): Koa.Middleware {
+  return helmet({
+    contentSecurityPolicy: {
+      useDefaults: false,
+      directives: {
+        'default-src': ["'none'"],
+        'script-src': ["'self'"],
+        'style-src': ["'self'"],
+        'img-src': ["'self'", 'https:', 'data:'],
+        'connect-src': ["'self'"],
+        'form-action': ["'self'"],
+        'frame-ancestors': ["'none'"],
+        'base-uri': ["'none'"],
+        'object-src': ["'none'"],
+      },
+    },
+    frameguard: { action: 'deny' },
+    referrerPolicy: { policy: 'no-referrer' },
+    strictTransportSecurity: issuer.startsWith('https:') ? { maxAge: 63_072_000 } : false,
+    // Discovery, keys and tokens are read by apps on other origins.
+    crossOriginResourcePolicy: { policy: 'cross-origin' },
+    // A sign-in may be opened in a pop-up, whose opener waits for its answer.
+    crossOriginOpenerPolicy: false,
+  });
+}
+
+/** Lets the forms of this page end at an app's URI: browsers apply `form-action` to the redirects after a form, too. */
+export function allowFormTarget(ctx: Koa.Context, uri: string): void {
+  const policy = ctx.response.get('Content-Security-Policy');
+  const url = URL.parse(uri);
+  if (!url || !policy) return;
+  const target = url.origin === 'null' ? url.protocol : url.origin;
+  ctx.set(
+    'Content-Security-Policy',
+    policy.replace(/form-action [^;]*/, (directive) => `${directive} ${target}`),
+  );
+}
