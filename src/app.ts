@@ -1,0 +1,159 @@
+/**
+ * The composition root: builds every part and mounts it, top to bottom. Read it as the map of the system.
+ */
+import { fileURLToPath } from 'node:url';
+import Koa from 'koa';
+import type { Logger } from 'pino';
+import { accountConsoleRoutes } from './account-console/routes.ts';
+import { displayName } from './accounts/account.ts';
+import { createAccounts } from './accounts/accounts.ts';
+import { createPasswords } from './accounts/password.ts';
+import { createPasswordSignIn } from './accounts/sign-in.ts';
+import { createAudit } from './audit.ts';
+import { createClients } from './clients/clients.ts';
+import type { Config } from './config.ts';
+import { healthRoutes } from './health/routes.ts';
+import { assets } from './http/assets.ts';
+import { canonicalRequest } from './http/canonical-request.ts';
+import { createErrorAnswers } from './http/errors.ts';
+import { createThrottle } from './http/rate-limit.ts';
+import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
+import { createViews } from './http/views.ts';
+import { createConsent } from './interactions/consent.ts';
+import { describeClient, describeScopes, OWN_PAGES } from './interactions/descriptions.ts';
+import { enginePages } from './interactions/engine-pages.ts';
+import { createLogin } from './interactions/login.ts';
+import { interactionRoutes } from './interactions/routes.ts';
+import { createAdapter } from './oidc/adapter.ts';
+import { claimsOf } from './oidc/claims.ts';
+import { toMetadata } from './oidc/client-metadata.ts';
+import { createConsents } from './oidc/consents.ts';
+import { createEngine } from './oidc/engine.ts';
+import { createGrants } from './oidc/grants.ts';
+import { ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
+import { createSessions } from './oidc/sessions.ts';
+import { createSigningKeys } from './oidc/signing-keys.ts';
+import { createOrganizations } from './organizations/organizations.ts';
+import { createPermissions } from './permissions/permissions.ts';
+import { setupRoutes } from './setup/routes.ts';
+import { createSetup } from './setup/setup.ts';
+import { embeddedDirectory, openStorage } from './storage/open.ts';
+import { createSealing } from './storage/sealing.ts';
+import { ensureSecretKey } from './storage/secret-key.ts';
+
+const VIEWS = fileURLToPath(new URL('../views', import.meta.url));
+
+/** The time in whole seconds; the one source of it. */
+const now = () => Math.floor(Date.now() / 1000);
+
+/** Everything that exists without a web server; what the shell works on. */
+export type Directory = Awaited<ReturnType<typeof openDirectory>>;
+
+/** @throws when the store cannot be used, with the reason in one line. */
+export async function openDirectory({ storeUrl, secretKeys: configured }: Pick<Config, 'storeUrl' | 'secretKeys'>) {
+  const storage = await openStorage(storeUrl, { now });
+  const secretKeys = configured.length > 0 ? configured : [await ensureSecretKey(embeddedDirectory(storeUrl))];
+  const sealing = createSealing(secretKeys);
+  const audit = createAudit({ storage, now });
+  const organizations = createOrganizations({ storage, now, audit });
+  const permissions = createPermissions({ storage, now, audit });
+  const passwords = createPasswords();
+  const accounts = createAccounts({
+    storage,
+    now,
+    audit,
+    passwords,
+    endSessions: createSessions({ storage }).endAll,
+    organizationName: async (id) => (await organizations.get(id))?.name,
+    permissionNames: permissions.names,
+  });
+  const clients = createClients({ storage, now, audit, permissions });
+  const signingKeys = createSigningKeys({ storage, sealing, audit, now });
+  const setup = createSetup({ storage, sealing, accounts, audit });
+  return { storage, sealing, audit, organizations, permissions, passwords, accounts, clients, signingKeys, setup };
+}
+
+/** The web server's handler. */
+export async function createApp(directory: Directory, { config, log }: { config: Config; log: Logger }): Promise<Koa> {
+  const { storage, sealing, audit, organizations, permissions, passwords, accounts, clients, signingKeys, setup } =
+    directory;
+  const { issuer } = config;
+
+  const views = await createViews({ directory: VIEWS });
+  const errors = createErrorAnswers({ views, log });
+  const throttle = createThrottle({ storage, now });
+  const signIn = createPasswordSignIn({ accounts, passwords, throttle, audit });
+
+  const findMetadata = async (clientId: string) => {
+    const client = await clients.findActive(clientId);
+    return client && toMetadata(client);
+  };
+  const findClient = async (clientId: string) => {
+    if (clientId === CONSOLE_CLIENT_ID) return OWN_PAGES;
+    const client = await clients.findActive(clientId);
+    return client && describeClient(client);
+  };
+  const findAccount = async (accountId: string) => {
+    const account = await accounts.findActive(accountId);
+    return account && { id: account.id, name: displayName(account), email: account.email };
+  };
+  const findOrganization = async (id: string | undefined) => {
+    const organization = id === undefined ? undefined : await organizations.get(id);
+    return organization && { id: organization.id, name: organization.name };
+  };
+
+  const grants = createGrants({ accounts, clients, consents: createConsents({ storage, now }) });
+  const engine = createEngine({
+    signingKeys,
+    permissions,
+    settings: {
+      issuer,
+      adapter: createAdapter({
+        storage,
+        now,
+        findClient: findMetadata,
+        isAccountActive: async (accountId) => (await accounts.findActive(accountId)) !== undefined,
+        effectiveScope: grants.effectiveScope,
+      }),
+      cookieKeys: sealing.cookieKeys,
+      uiLocales: views.locales,
+      pages: enginePages({ views, errors, allowFormTarget, findClient, findAccount }),
+      findAccount: accounts.findActive,
+      claims: async (account) => claimsOf(account, await findOrganization(account.organizationId)),
+      loadExistingGrant: grants.loadExisting,
+      consent: grants,
+      introspectsAll: async (clientId) => (await clients.findActive(clientId))?.introspection === true,
+    },
+  });
+  const consent = createConsent({
+    describe: (names) => describeScopes(names, permissions),
+    async grant(interaction, request) {
+      return grants.allow(await engine.provider(), interaction, request);
+    },
+    audit,
+  });
+
+  const app = new Koa({ proxy: true, keys: sealing.cookieKeys });
+  app.on('error', (error) => log.warn({ err: error }, 'connection failed'));
+  app
+    .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies }))
+    .use(securityHeaders({ issuer }))
+    .use(errors.handle) // sees every failure below
+    .use(assets({ directory: VIEWS }))
+    .use(healthRoutes({ storage }).routes())
+    .use(setupRoutes({ issuer, setup, views }).routes())
+    .use(
+      interactionRoutes({
+        issuer,
+        views,
+        provider: engine.provider,
+        login: createLogin({ signIn: signIn.signIn, acr: ACR_PASSWORD, now }),
+        consent,
+        findClient,
+        findAccount,
+      }).routes(),
+    )
+    .use(accountConsoleRoutes({ issuer, views, signedInAccount: engine.signedInAccount, findOrganization }).routes())
+    .use(engine.handle); // last: answers what is left
+  return app;
+}

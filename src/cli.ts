@@ -1,0 +1,201 @@
+/**
+ * Administration from the shell. Works while the server runs, on the same store. With `--json` every command prints exactly one
+ * JSON value; failures are one line on stderr and exit 1, wrong usage exits 2.
+ */
+import { readFileSync } from 'node:fs';
+import { Command, CommanderError } from 'commander';
+import type { Account } from './accounts/account.ts';
+import { type Directory, openDirectory } from './app.ts';
+import { readConfig } from './config.ts';
+import { AppError } from './errors.ts';
+
+const USAGE = 2;
+
+type Result = Record<string, unknown>;
+
+const program = new Command('latchkey')
+  .description('Administers Latchkey from the shell, also while the server runs.')
+  .option('--json', 'print one JSON value')
+  .exitOverride()
+  .configureOutput({ writeErr: (text) => process.stderr.write(text) });
+
+const account = program.command('account').description('people');
+account
+  .command('create')
+  .description('make an account')
+  .requiredOption('--email <email>')
+  .requiredOption('--password <password>')
+  .option('--given-name <name>')
+  .option('--family-name <name>')
+  .option('--organization <id>')
+  .option('--permission <name>', 'may be repeated', collect, [])
+  .option('--admin', 'an administrator', false)
+  .option('--pending', 'waits for approval', false)
+  .action(on(createAccount));
+for (const change of ['disable', 'enable', 'approve'] as const) {
+  account
+    .command(`${change} <id-or-email>`)
+    .description(`${change} an account`)
+    .action(
+      on(async ({ accounts }, who: string) => {
+        const { id } = await accounts.find(who);
+        const { status } = await accounts[change](id);
+        return { id, status };
+      }),
+    );
+}
+account
+  .command('delete <id-or-email>')
+  .description('delete an account and all that is its')
+  .action(
+    on(async ({ accounts }, who: string) => {
+      const { id } = await accounts.find(who);
+      await accounts.remove(id);
+      return { id, status: 'deleted' };
+    }),
+  );
+
+program
+  .command('organization')
+  .description('organizations')
+  .command('create')
+  .requiredOption('--name <name>')
+  .action(
+    on(async ({ organizations }, { name }: { name: string }) => {
+      const organization = await organizations.create({ name });
+      return { id: organization.id, name: organization.name };
+    }),
+  );
+
+program
+  .command('permission')
+  .description('what apps and people may be allowed to do')
+  .command('create <name>')
+  .requiredOption('--description <text>', 'what an app that has it can do, in words for people')
+  .action(
+    on(async ({ permissions }, name: string, { description }: { description: string }) => {
+      await permissions.create({ name, description });
+      return { name };
+    }),
+  );
+
+program
+  .command('app')
+  .description('apps that people sign in to')
+  .command('create')
+  .requiredOption('--name <name>')
+  .option('--redirect-uri <uri>', 'may be repeated', collect, [])
+  .option('--post-logout-redirect-uri <uri>', 'may be repeated', collect, [])
+  .option('--backchannel-logout-uri <uri>')
+  .option('--public', 'runs where no secret can be kept: a browser, a phone', false)
+  .option('--implicit', 'may get tokens in the URL fragment', false)
+  .option('--client-credentials', 'may act for itself', false)
+  .option('--introspection', 'an API that checks the tokens of all apps', false)
+  .option('--trusted', 'our own: people are not asked for consent', false)
+  .option('--permission <name>', 'that it may ask for; may be repeated', collect, [])
+  .option('--organization <id>')
+  .option('--jwks <file>', 'signs its requests with these keys instead of having a secret')
+  .action(on(createClient));
+
+program
+  .command('keys')
+  .description('signing keys')
+  .command('rotate')
+  .description('sign with new keys from now on; the old ones verify on')
+  .action(on(({ signingKeys }) => signingKeys.rotate()));
+
+interface AccountOptions {
+  email: string;
+  password: string;
+  givenName?: string;
+  familyName?: string;
+  organization?: string;
+  permission: string[];
+  admin: boolean;
+  pending: boolean;
+}
+
+async function createAccount({ accounts }: Directory, options: AccountOptions): Promise<Result> {
+  const { organization, permission, admin, pending, ...person } = options;
+  const made = await accounts.create({
+    ...person,
+    permissions: permission,
+    administrator: admin,
+    status: pending ? 'pending' : 'active',
+    ...(organization === undefined ? {} : { organizationId: organization }),
+  });
+  return shownAccount(made);
+}
+
+function shownAccount({ passwordHash: _, ...shown }: Account): Result {
+  return shown;
+}
+
+interface ClientOptions {
+  name: string;
+  redirectUri: string[];
+  postLogoutRedirectUri: string[];
+  backchannelLogoutUri?: string;
+  public: boolean;
+  implicit: boolean;
+  clientCredentials: boolean;
+  introspection: boolean;
+  trusted: boolean;
+  permission: string[];
+  organization?: string;
+  jwks?: string;
+}
+
+async function createClient({ clients, organizations }: Directory, options: ClientOptions): Promise<Result> {
+  const { redirectUri, postLogoutRedirectUri, permission, organization, jwks, ...client } = options;
+  if (organization !== undefined && !(await organizations.get(organization))) {
+    throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
+  }
+  const made = await clients.create({
+    ...client,
+    redirectUris: redirectUri,
+    postLogoutRedirectUris: postLogoutRedirectUri,
+    permissions: permission,
+    ...(organization === undefined ? {} : { organizationId: organization }),
+    ...(jwks === undefined ? {} : { jwks: JSON.parse(readFileSync(jwks, 'utf8')) }),
+  });
+  return { client_id: made.client.id, client_secret: made.secret ?? null };
+}
+
+/** Opens the store for one command and prints what it answers. */
+function on<Arguments extends unknown[]>(command: (directory: Directory, ...args: Arguments) => Promise<Result>) {
+  return async (...args: unknown[]) => {
+    const directory = await openDirectory(readConfig());
+    try {
+      print(await command(directory, ...(args as Arguments)));
+    } finally {
+      await directory.storage.close();
+    }
+  };
+}
+
+function print(result: Result): void {
+  const lines = Object.entries(result).map(
+    ([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`,
+  );
+  console.log(program.opts().json ? JSON.stringify(result) : lines.join('\n'));
+}
+
+function collect(value: string, earlier: string[]): string[] {
+  return [...earlier, value];
+}
+
+/** `--json` belongs to the program, but is typed where the command's options are. */
+function withJsonFirst(args: readonly string[]): string[] {
+  return args.includes('--json') ? ['--json', ...args.filter((arg) => arg !== '--json')] : [...args];
+}
+
+try {
+  await program.parseAsync(withJsonFirst(process.argv.slice(2)), { from: 'user' });
+} catch (error) {
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : USAGE;
+  else {
+    console.error((error as Error).message.replaceAll('\n', ' '));
+    process.exitCode = 1;
+  }
+}

@@ -1,0 +1,23 @@
+import Router from '@koa/router';
+import { AppError } from '../errors.ts';
+import type { Storage } from '../storage/storage.ts';
+
+/** For whoever restarts or balances processes: live while the process answers, ready while its store takes writes. */
+export function healthRoutes({ storage }: { storage: Storage }): Router {
+  const router = new Router({ prefix: '/health' });
+
+  router.get('/live', function live(ctx) {
+    ctx.set('Cache-Control', 'no-store');
+    ctx.body = { status: 'live' };
+  });
+
+  router.get('/ready', async function ready(ctx) {
+    await storage.ping().catch((cause) => {
+      throw new AppError('temporarily_unavailable', 'the store is out of reach', { cause, retryAfter: 2 });
+    });
+    ctx.set('Cache-Control', 'no-store');
+    ctx.body = { status: 'ready' };
+  });
+
+  return router;
+}

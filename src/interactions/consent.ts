@@ -1,0 +1,56 @@
+import { z } from 'zod';
+import type { Audit } from '../audit.ts';
+import type { Requested } from '../oidc/prompts.ts';
+import { showLogin } from './login.ts';
+import { actionsOf, type Interaction, type Outcome } from './step.ts';
+
+export const DecisionForm = z.object({ decision: z.enum(['allow', 'deny', 'switch'], 'must be allow or deny') });
+
+/** A scope in words: of OpenID Connect from the catalogue, of a permission from its administrator. */
+export interface DescribedScope {
+  name: string;
+  description?: string;
+}
+
+export interface ConsentParts {
+  describe(names: readonly string[]): Promise<DescribedScope[]>;
+  /** Remembers the answer and makes the grant; answers its id. */
+  grant(
+    answer: { accountId: string; clientId: string; grantId?: string | undefined },
+    request: Requested,
+  ): Promise<string>;
+  audit: Audit;
+}
+
+export function createConsent({ describe, grant, audit }: ConsentParts) {
+  return {
+    async show(interaction: Interaction, request: Requested): Promise<Outcome> {
+      const scopes = await describe(request.scopes);
+      const offline = request.scopes.includes('offline_access');
+      const { client, account } = interaction;
+      return {
+        kind: 'page',
+        view: 'interaction/consent',
+        data: { ...actionsOf(interaction), client, account, scopes, offline },
+      };
+    },
+
+    /** Grants what was asked, whatever else the form may carry. */
+    async decide(
+      interaction: Interaction,
+      request: Requested,
+      { decision }: z.infer<typeof DecisionForm>,
+    ): Promise<Outcome> {
+      const { account, client, grantId, source } = interaction;
+      if (decision === 'switch' || !account) return showLogin(interaction, { email: '' });
+      const answer = { accountId: account.id, clientId: client.id };
+      const event = { ...answer, ...source, detail: { scope: request.scopes.join(' ') } };
+      if (decision === 'deny') {
+        await audit.record({ type: 'consent_denied', ...event });
+        return { kind: 'finish', result: { error: 'access_denied', error_description: 'the person refused' } };
+      }
+      await audit.record({ type: 'consent_granted', ...event });
+      return { kind: 'finish', result: { consent: { grantId: await grant({ ...answer, grantId }, request) } } };
+    },
+  };
+}

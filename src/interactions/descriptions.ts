@@ -1,0 +1,26 @@
+import type { Client } from '../clients/client.ts';
+import { OPENID_SCOPE_SET } from '../oidc/claims.ts';
+import type { Permissions } from '../permissions/permissions.ts';
+import type { DescribedScope } from './consent.ts';
+import type { WaitingClient } from './step.ts';
+
+/** Latchkey itself, when a person signs in to its own pages. */
+export const OWN_PAGES: WaitingClient = { id: 'latchkey', name: 'Latchkey', firstParty: true };
+
+export function describeClient({ id, name, logoUri, clientUri, policyUri, tosUri }: Client): WaitingClient {
+  const clientHost = clientUri === undefined ? undefined : new URL(clientUri).host;
+  return { id, name, logoUri, clientUri, clientHost, policyUri, tosUri, firstParty: false };
+}
+
+/** A permission comes with its administrator's words; the catalogue has those of the rest. */
+export async function describeScopes(
+  names: readonly string[],
+  permissions: Pick<Permissions, 'get'>,
+): Promise<DescribedScope[]> {
+  return Promise.all(
+    names.map(async (name) => {
+      const permission = OPENID_SCOPE_SET.has(name) ? undefined : await permissions.get(name);
+      return permission ? { name, description: permission.description } : { name };
+    }),
+  );
+}

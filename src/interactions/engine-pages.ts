@@ -1,0 +1,53 @@
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { ErrorAnswers } from '../http/errors.ts';
+import type { Views } from '../http/views.ts';
+import type { EnginePages } from '../oidc/provider.ts';
+import type { WaitingClient } from './step.ts';
+
+export interface EnginePagesOptions {
+  views: Views;
+  errors: ErrorAnswers;
+  allowFormTarget: (ctx: KoaContextWithOIDC, uri: string) => void;
+  findClient: (clientId: string) => Promise<WaitingClient | undefined>;
+  findAccount: (accountId: string) => Promise<{ name: string; email: string } | undefined>;
+}
+
+/** Our pages in place of the engine's own. */
+export function enginePages({
+  views,
+  errors,
+  allowFormTarget,
+  findClient,
+  findAccount,
+}: EnginePagesOptions): EnginePages {
+  const clientOf = ({ oidc }: KoaContextWithOIDC) => (oidc.client ? findClient(oidc.client.clientId) : undefined);
+
+  return {
+    async error(ctx, out, cause) {
+      const code = CODE_OF_ERROR[cause.name] ?? out.error;
+      await errors.renderPage(ctx, {
+        code,
+        status: ctx.status,
+        detail: out.error_description,
+        cause: ctx.status >= 500 ? cause : undefined,
+      });
+    },
+
+    async logout(ctx, { action, xsrf }) {
+      const { session, params } = ctx.oidc;
+      const account = session?.accountId === undefined ? undefined : await findAccount(session.accountId);
+      if (typeof params?.post_logout_redirect_uri === 'string') allowFormTarget(ctx, params.post_logout_redirect_uri);
+      await views.render(ctx, 'interaction/logout', { action, xsrf, client: await clientOf(ctx), account });
+    },
+
+    async loggedOut(ctx) {
+      await views.render(ctx, 'interaction/logged-out', { client: await clientOf(ctx) });
+    },
+  };
+}
+
+/** Failures that the error page has words of its own for, by the engine's class name. */
+const CODE_OF_ERROR: Record<string, string> = {
+  InvalidRedirectUri: 'redirect_uri_mismatch',
+  SessionNotFound: 'interaction_expired',
+};

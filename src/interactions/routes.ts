@@ -1,0 +1,138 @@
+import Router from '@koa/router';
+import type Koa from 'koa';
+import type Provider from 'oidc-provider';
+import type { Interaction as EngineInteraction } from 'oidc-provider';
+import { AppError } from '../errors.ts';
+import { form, parseForm } from '../http/form.ts';
+import { sameOrigin } from '../http/same-origin.ts';
+import { allowFormTarget } from '../http/security-headers.ts';
+import type { Views } from '../http/views.ts';
+import type { Requested } from '../oidc/prompts.ts';
+import { AccountForm, chooseAccount, showAccounts } from './account-chooser.ts';
+import { type createConsent, DecisionForm } from './consent.ts';
+import { type createLogin, LoginForm, showLogin } from './login.ts';
+import type { Interaction, Outcome, WaitingClient } from './step.ts';
+
+export interface InteractionRoutesOptions {
+  issuer: string;
+  views: Views;
+  provider: () => Promise<Provider>;
+  login: ReturnType<typeof createLogin>;
+  consent: ReturnType<typeof createConsent>;
+  findClient: (clientId: string) => Promise<WaitingClient | undefined>;
+  findAccount: (accountId: string) => Promise<{ id: string; name: string; email: string } | undefined>;
+}
+
+export function interactionRoutes(options: InteractionRoutesOptions): Router {
+  const { issuer, views, login, consent } = options;
+  const router = new Router({ prefix: '/interaction/:uid' });
+  // The path itself is known only to who was sent there, and bound to their browser by a cookie.
+  router.use(sameOrigin({ issuer, provenByForm: true }));
+
+  router.get('/', async function showInteraction(ctx) {
+    const { details, interaction } = await load(ctx);
+    await perform(ctx, { details, outcome: await firstPage(details, interaction) });
+  });
+
+  router.post('/', form(), async function submitInteraction(ctx) {
+    const { details, interaction } = await load(ctx);
+    await perform(ctx, { details, outcome: await submitted(ctx, details, interaction) });
+  });
+
+  router.post('/cancel', form(), async function cancelInteraction(ctx) {
+    const { details } = await load(ctx);
+    const result = { error: 'access_denied', error_description: 'the person cancelled' };
+    await perform(ctx, { details, outcome: { kind: 'finish', result } });
+  });
+
+  function firstPage(details: EngineInteraction, interaction: Interaction): Outcome | Promise<Outcome> {
+    switch (interaction.prompt) {
+      case 'login':
+        return showLogin(interaction);
+      case 'select_account':
+        return showAccounts(interaction);
+      case 'consent':
+        return consent.show(interaction, consentRequest(details));
+    }
+  }
+
+  /** A form belongs to the step that is asked for; only the login form may also come from a page that offers another account. */
+  function submitted(
+    ctx: Koa.Context,
+    details: EngineInteraction,
+    interaction: Interaction,
+  ): Outcome | Promise<Outcome> {
+    const sent = ctx.request.body as Record<string, unknown>;
+    if (interaction.prompt === 'select_account' && 'account' in sent)
+      return chooseAccount(interaction, parseForm(ctx, AccountForm));
+    if (interaction.prompt === 'consent' && 'decision' in sent) {
+      return consent.decide(interaction, consentRequest(details), parseForm(ctx, DecisionForm));
+    }
+    return login(interaction, parseForm(ctx, LoginForm));
+  }
+
+  async function load(ctx: Koa.Context): Promise<{ details: EngineInteraction; interaction: Interaction }> {
+    const provider = await options.provider();
+    const details = await provider.interactionDetails(ctx.req, ctx.res).catch((cause: Error) => {
+      throw cause.name === 'SessionNotFound' ? expired(cause) : cause;
+    });
+    if (details.uid !== ctx.params.uid) throw expired();
+    ctx.state.uiLocales = details.params.ui_locales;
+    const client = await options.findClient(String(details.params.client_id));
+    if (!client) throw expired();
+    return { details, interaction: await describe(ctx, details, client) };
+  }
+
+  async function describe(
+    ctx: Koa.Context,
+    { uid, prompt, params, session, grantId }: EngineInteraction,
+    client: WaitingClient,
+  ): Promise<Interaction> {
+    const userAgent = ctx.get('User-Agent');
+    return {
+      uid,
+      prompt: prompt.name as Interaction['prompt'],
+      client,
+      grantId,
+      account: session && (await options.findAccount(session.accountId)),
+      loginHint: typeof params.login_hint === 'string' ? params.login_hint.slice(0, 254) : undefined,
+      source: { address: ctx.ip, ...(userAgent ? { userAgent } : {}) },
+    };
+  }
+
+  async function perform(
+    ctx: Koa.Context,
+    { details, outcome }: { details: EngineInteraction; outcome: Outcome },
+  ): Promise<void> {
+    ctx.set('Cache-Control', 'no-store');
+    if (outcome.kind === 'page') {
+      ctx.status = outcome.status ?? 200;
+      if (outcome.retryAfter !== undefined) ctx.set('Retry-After', String(outcome.retryAfter));
+      allowFormTarget(ctx, String(details.params.redirect_uri));
+      await views.render(ctx, outcome.view, outcome.data);
+      return;
+    }
+    const provider = await options.provider();
+    const returnTo = await provider.interactionResult(ctx.req, ctx.res, outcome.result, {
+      mergeWithLastSubmission: true,
+    });
+    ctx.status = 303;
+    ctx.redirect(returnTo);
+  }
+
+  return router;
+}
+
+/** What the engine's consent prompt carries. */
+function consentRequest({ prompt }: EngineInteraction): Requested {
+  const { scopes = [], claims = [] } = prompt.details as Partial<Requested>;
+  return { scopes, claims };
+}
+
+function expired(cause?: unknown): AppError {
+  return new AppError(
+    'interaction_expired',
+    'this sign-in was finished, has expired, or was started in another browser',
+    { cause },
+  );
+}

@@ -1,0 +1,42 @@
+/**
+ * The steps of a sign-in: functions from what a person sent to an outcome, tested without HTTP. Owns the words shared by all
+ * steps; knows neither Koa nor how an outcome is performed.
+ */
+import type { InteractionResults } from 'oidc-provider';
+
+/** The app that waits for the person, as its pages show it. */
+export interface WaitingClient {
+  id: string;
+  name: string;
+  logoUri?: string | undefined;
+  clientUri?: string | undefined;
+  clientHost?: string | undefined;
+  policyUri?: string | undefined;
+  tosUri?: string | undefined;
+  firstParty: boolean;
+}
+
+/** One interaction of the engine: what it asks for and who is there. */
+export interface Interaction {
+  uid: string;
+  prompt: 'login' | 'select_account' | 'consent';
+  client: WaitingClient;
+  /** Who is signed in, if anybody. */
+  account?: { id: string; name: string; email: string } | undefined;
+  /** The grant this session and app have already. */
+  grantId?: string | undefined;
+  /** `login_hint` of the request (OIDC Core §3.1.2.1). */
+  loginHint?: string | undefined;
+  /** Where the request comes from, for throttling and the audit trail. */
+  source: { address: string; userAgent?: string };
+}
+
+export type Outcome =
+  | { kind: 'page'; view: string; status?: number; data: Record<string, unknown>; retryAfter?: number }
+  | { kind: 'finish'; result: InteractionResults };
+
+/** Where the forms of an interaction's pages go. */
+export const actionsOf = ({ uid }: Pick<Interaction, 'uid'>) => ({
+  action: `/interaction/${uid}`,
+  cancelAction: `/interaction/${uid}/cancel`,
+});

@@ -1,0 +1,84 @@
+/**
+ * The way in for the very first administrator: a link that works once, as long as there is no administrator. Owns the code in
+ * the link; making the account is `accounts/`'s business.
+ */
+import { randomBytes, timingSafeEqual } from 'node:crypto';
+import { z } from 'zod';
+import type { Account } from '../accounts/account.ts';
+import type { Accounts, NewAccount } from '../accounts/accounts.ts';
+import type { Audit, Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import { collection } from '../storage/collection.ts';
+import type { Sealing } from '../storage/sealing.ts';
+import type { Storage } from '../storage/storage.ts';
+
+/** Sealed rather than digested, so that every start before its use prints the same link. */
+const SetupCode = z.object({ sealed: z.string() });
+const ID = 'code';
+
+export interface Setup {
+  /** The code of the link to print, or undefined when there is an administrator already. */
+  code(): Promise<string | undefined>;
+  isCode(code: string): Promise<boolean>;
+  /**
+   * Makes the first administrator. Of parallel callers one succeeds.
+   * @throws {AppError} `setup_closed`, or as `accounts.create` does, after which the code still works.
+   */
+  complete(
+    code: string,
+    administrator: Pick<NewAccount, 'email' | 'password' | 'givenName' | 'familyName'>,
+    origin: Origin,
+  ): Promise<Account>;
+}
+
+export interface SetupOptions {
+  storage: Storage;
+  sealing: Sealing;
+  accounts: Pick<Accounts, 'create' | 'hasAdministrator'>;
+  audit: Audit;
+}
+
+export function createSetup({ storage, sealing, accounts, audit }: SetupOptions): Setup {
+  const codes = collection(storage, { kind: 'setup', version: 1, schema: SetupCode });
+
+  /** What is in the link now, whether or not it was printed by this process. */
+  async function current(): Promise<string | undefined> {
+    if (await accounts.hasAdministrator()) return undefined;
+    const stored = await codes.get(ID);
+    return stored && sealing.open(stored.sealed);
+  }
+
+  async function isCode(code: string): Promise<boolean> {
+    const expected = Buffer.from((await current()) ?? '');
+    const given = Buffer.from(code);
+    return expected.length > 0 && expected.length === given.length && timingSafeEqual(expected, given);
+  }
+
+  return {
+    isCode,
+
+    async code() {
+      if (await accounts.hasAdministrator()) return undefined;
+      await codes.insert(ID, { sealed: await sealing.seal(randomBytes(20).toString('base64url')) });
+      return current();
+    },
+
+    async complete(code, administrator, origin) {
+      if (!(await isCode(code))) throw closed();
+      const taken = await codes.take(ID);
+      if (!taken) throw closed();
+      try {
+        const account = await accounts.create({ ...administrator, administrator: true }, origin);
+        await audit.record({ ...origin, type: 'setup_completed', accountId: account.id });
+        return account;
+      } catch (error) {
+        if (!(await accounts.hasAdministrator())) await codes.insert(ID, taken);
+        throw error;
+      }
+    },
+  };
+}
+
+function closed(): AppError {
+  return new AppError('setup_closed', 'this setup link was used already, or there is an administrator');
+}
