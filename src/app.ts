@@ -37,7 +37,7 @@ import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
 import { setupRoutes } from './setup/routes.ts';
 import { createSetup } from './setup/setup.ts';
-import { embeddedDirectory, openStorage } from './storage/open.ts';
+import { directoryOf, openStorage } from './storage/open.ts';
 import { createSealing } from './storage/sealing.ts';
 import { ensureSecretKey } from './storage/secret-key.ts';
 
@@ -52,7 +52,8 @@ export type Directory = Awaited<ReturnType<typeof openDirectory>>;
 /** @throws when the store cannot be used, with the reason in one line. */
 export async function openDirectory({ storeUrl, secretKeys: configured }: Pick<Config, 'storeUrl' | 'secretKeys'>) {
   const storage = await openStorage(storeUrl, { now });
-  const secretKeys = configured.length > 0 ? configured : [await ensureSecretKey(embeddedDirectory(storeUrl))];
+  const directory = directoryOf(storeUrl);
+  const secretKeys = configured.length > 0 || !directory ? configured : [await ensureSecretKey(directory)];
   const sealing = createSealing(secretKeys);
   const audit = createAudit({ storage, now });
   const organizations = createOrganizations({ storage, now, audit });
@@ -104,6 +105,9 @@ export async function createApp(directory: Directory, { config, log }: { config:
 
   const grants = createGrants({ accounts, clients, consents: createConsents({ storage, now }) });
   const engine = createEngine({
+    audit,
+    throttle,
+    allowFormTarget,
     signingKeys,
     permissions,
     settings: {

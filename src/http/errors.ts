@@ -26,7 +26,16 @@ export interface ErrorAnswers {
 export function createErrorAnswers({ views, log }: { views: Views; log: Logger }): ErrorAnswers {
   function note(ctx: Koa.Context, { code, status, detail, cause }: ErrorReport): string {
     const reference = randomBytes(5).toString('hex');
-    const line = { reference, code, status, method: ctx.method, path: ctx.path, detail, err: cause };
+    // The route rather than the path: the path of an interaction is known only to who is in it.
+    const line = {
+      reference,
+      code,
+      status,
+      method: ctx.method,
+      route: ctx._matchedRoute ?? ctx.path,
+      detail,
+      err: cause,
+    };
     if (status >= 500) log.error(line, 'request failed');
     else log.info(line, 'request refused');
     return reference;

@@ -4,7 +4,7 @@ import { displayName } from '../accounts/account.ts';
 
 /** Scope → the claims it asks for (OIDC Core §5.4); `organization` is ours and belongs to the profile. */
 export const CLAIMS_OF_SCOPE = {
-  openid: ['sub'],
+  openid: ['sub', 'acr', 'amr', 'auth_time'],
   profile: [
     'name',
     'given_name',

@@ -8,9 +8,12 @@ import compose from 'koa-compose';
 import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
+import type { Audit } from '../audit.ts';
+import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
 import { createProvider, type ProviderOptions, ROUTES } from './provider.ts';
 import type { SigningKeys } from './signing-keys.ts';
+import { watch, writeTrail } from './trail.ts';
 
 export interface Engine {
   /** Answers the protocol endpoints; passes everything else on. */
@@ -21,13 +24,28 @@ export interface Engine {
   signedInAccount(ctx: Koa.Context): Promise<Account | undefined>;
 }
 
+/** Wrong proofs of being an app from one source, for any app. Secrets cannot be guessed; this stops the noise. */
+const REFUSED_CLIENTS: Rule = { name: 'client-authentication', limit: 100, window: 60 };
+
+/** What these answer is made of the keys and settings alone: they go on when the store is out of reach. */
+const STATIC_DOCUMENTS: ReadonlySet<string> = new Set([
+  '/.well-known/openid-configuration',
+  '/.well-known/oauth-authorization-server',
+  ROUTES.jwks,
+]);
+
 export interface EngineOptions {
+  audit: Audit;
+  throttle: Throttle;
   signingKeys: SigningKeys;
+  /** Lets the forms of a page end at an app's URI, as those of `form_post` do. */
+  allowFormTarget: (ctx: Koa.Context, uri: string) => void;
   permissions: { names(): Promise<string[]>; version(): Promise<number> };
   settings: Omit<ProviderOptions, 'keys' | 'permissions'>;
 }
 
-export function createEngine({ signingKeys, permissions, settings }: EngineOptions): Engine {
+export function createEngine(options: EngineOptions): Engine {
+  const { audit, throttle, signingKeys, permissions, settings, allowFormTarget } = options;
   let current: { version: string; provider: Provider; handle: Koa.Middleware } | undefined;
 
   async function version(): Promise<string> {
@@ -35,14 +53,28 @@ export function createEngine({ signingKeys, permissions, settings }: EngineOptio
     return `${generation} ${scopes}`;
   }
 
-  async function refresh() {
-    const now = await version();
+  async function refresh({ mayBeStale = false } = {}) {
+    const now = await version().catch((error) => {
+      if (!mayBeStale || !current) throw error;
+      return current.version;
+    });
     if (current?.version === now) return current;
     // Read after the version: should something change in between, the next request makes the engine anew.
     const [{ keys }, names] = await Promise.all([signingKeys.load(), permissions.names()]);
     const provider = createProvider({ ...settings, keys, permissions: names });
+    watch(provider);
     current = { version: now, provider, handle: compose(provider.middleware as Koa.Middleware[]) };
     return current;
+  }
+
+  /** @throws {AppError} `too_many_requests` beyond the limit. */
+  async function countRefusedClient(ctx: Koa.Context): Promise<void> {
+    await throttle.consume(REFUSED_CLIENTS, { source: ctx.ip });
+    await audit.record({
+      type: 'client_refused',
+      address: ctx.ip,
+      clientId: (ctx as unknown as KoaContextWithOIDC).oidc.client?.clientId,
+    });
   }
 
   return {
@@ -51,9 +83,14 @@ export function createEngine({ signingKeys, permissions, settings }: EngineOptio
     },
 
     async handle(ctx, next) {
-      if (ctx.path === ROUTES.end_session) acceptHintWithClientId(ctx as unknown as KoaContextWithOIDC);
-      const { handle } = await refresh();
+      const context = ctx as unknown as KoaContextWithOIDC;
+      if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
+      const { handle } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
       await handle(ctx, next);
+      const { redirectUriCheckPerformed, params } = context.oidc ?? {};
+      if (redirectUriCheckPerformed) allowFormTarget(ctx, String(params?.redirect_uri));
+      await writeTrail(context, audit);
+      if (isClientRefused(ctx)) await countRefusedClient(ctx);
       if (ctx.status === 503) ctx.set('Retry-After', '2');
     },
 
@@ -63,4 +100,8 @@ export function createEngine({ signingKeys, permissions, settings }: EngineOptio
       return session.accountId === undefined ? undefined : settings.findAccount(session.accountId);
     },
   };
+}
+
+function isClientRefused(ctx: Koa.Context): boolean {
+  return ctx.status === 401 && (ctx.body as { error?: string } | undefined)?.error === 'invalid_client';
 }

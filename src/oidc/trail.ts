@@ -1,0 +1,44 @@
+/**
+ * What the engine does that people and administrators must be able to look up later. The engine tells by events that nobody
+ * waits for, so they are collected on the request and written before it is answered.
+ */
+import type Provider from 'oidc-provider';
+import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { Audit, AuditEventType } from '../audit.ts';
+
+type Collected = Parameters<Audit['record']>[0];
+
+const collected = new WeakMap<object, Collected[]>();
+
+/** Collects the engine's events of every request. */
+export function watch(provider: Provider): void {
+  provider.on('grant.revoked', (ctx) => {
+    if (ctx.oidc.route === 'token') note(ctx, 'token_reuse_detected');
+  });
+  provider.on('end_session.success', (ctx) => note(ctx, 'sign_out'));
+}
+
+/** Writes what was collected; a failure is the request's. */
+export async function writeTrail(ctx: KoaContextWithOIDC, audit: Audit): Promise<void> {
+  if (ctx.oidc?.route === 'revocation' && ctx.status === 200 && revokedToken(ctx)) note(ctx, 'token_revoked');
+  for (const event of collected.get(ctx.req) ?? []) await audit.record(event);
+}
+
+function note(ctx: KoaContextWithOIDC, type: AuditEventType): void {
+  const { entities, session, client } = ctx.oidc;
+  const token = entities.RefreshToken ?? entities.AccessToken;
+  const event: Collected = {
+    type,
+    accountId: token?.accountId ?? session?.accountId,
+    clientId: client?.clientId,
+    address: ctx.ip,
+    userAgent: ctx.get('User-Agent') || undefined,
+  };
+  collected.set(ctx.req, [...(collected.get(ctx.req) ?? []), event]);
+}
+
+function revokedToken({ oidc }: KoaContextWithOIDC): boolean {
+  const { AccessToken, RefreshToken, ClientCredentials } = oidc.entities;
+  const token = AccessToken ?? RefreshToken ?? ClientCredentials;
+  return token !== undefined && token.clientId === oidc.client?.clientId;
+}
