@@ -3,10 +3,10 @@
  * thread (microseconds); writes go through one thread that commits them in groups. An acknowledged write has been flushed to
  * the disk and is seen by every process's next read. It must not know what a record means.
  */
-import { bounded } from './deadline.ts';
 import { openDatabase, prepareFile } from './embedded-database.ts';
 import { createWriteQueue } from './embedded-queue.ts';
 import type { Row } from './embedded-thread.ts';
+import { createGate } from './gate.ts';
 import { checkNames, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
 import { type Entry, type Json, type Page, type Storage, unavailable, type WriteOptions } from './storage.ts';
 import { createTurns } from './turns.ts';
@@ -26,6 +26,7 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
   const file = prepareFile(directory);
   const database = openDatabase(file);
   const queue = createWriteQueue(file);
+  const gate = createGate();
   const inTurn = createTurns();
 
   const find = database.prepare('SELECT value, expires_at FROM record WHERE key = ?');
@@ -79,7 +80,7 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
 
     async update(key, change, options = {}) {
       checkNames(key, options.groups);
-      return bounded((overdue) =>
+      return gate.pass((overdue) =>
         inTurn(key, async () => {
           while (!overdue()) {
             const seen = rowOf(key);
@@ -118,6 +119,7 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
 
     async close() {
       clearInterval(sweeping);
+      await gate.close();
       await queue.close();
       if (database.isOpen) database.close();
     },

@@ -8,7 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { AppError } from '../errors.ts';
-import { bounded } from './deadline.ts';
+import { createGate } from './gate.ts';
 import { checkNames, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
 import { parseRedisAddress, type RedisAddress } from './redis-address.ts';
 import { JOIN, keyOfMember, keysAfter, keysBefore, keysOfGroup, memberOf } from './redis-membership.ts';
@@ -58,6 +58,7 @@ const SWAP = `
  */
 export async function createRedisStorage({ url, now }: RedisStorageOptions): Promise<Storage> {
   const client = await connect(parseRedisAddress(url));
+  const gate = createGate();
   const inTurn = createTurns();
 
   async function read(key: string): Promise<Found> {
@@ -122,7 +123,7 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
   }
 
   async function insert(key: string, text: string, options: WriteOptions): Promise<boolean> {
-    return bounded(async (overdue) => {
+    return gate.pass(async (overdue) => {
       const header = await enter(key, lastingOf(options, now()));
       let found: Found = { raw: null };
       while (!overdue()) {
@@ -137,7 +138,7 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
   }
 
   async function put(key: string, text: string, options: WriteOptions): Promise<void> {
-    await bounded(async () => {
+    await gate.pass(async () => {
       const header = await enter(key, lastingOf(options, now()));
       const args = [keyOfRecord(key), rawOf(header, text), ...collected(header), 'GET'];
       const before = (await ask(() => client.call('set', ...args))) as string | null;
@@ -158,12 +159,12 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
 
     async get(key) {
       if (!isName(key)) return undefined;
-      return bounded(async () => (await read(key)).live?.value);
+      return gate.pass(async () => (await read(key)).live?.value);
     },
 
     async update(key, change, options = {}) {
       checkNames(key, options.groups);
-      return bounded((overdue) =>
+      return gate.pass((overdue) =>
         inTurn(key, async () => {
           while (!overdue()) {
             const found = await read(key);
@@ -177,12 +178,12 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
 
     async take(key) {
       if (!isName(key)) return undefined;
-      const raw = await bounded(() => remove(key));
+      const raw = await gate.pass(() => remove(key));
       return raw === undefined ? undefined : valueIn(raw);
     },
 
     async delete(key) {
-      return isName(key) && (await bounded(() => remove(key))) !== undefined;
+      return isName(key) && (await gate.pass(() => remove(key))) !== undefined;
     },
 
     async list(group, options = {}) {
@@ -190,7 +191,7 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
       const { after, descending = false } = options;
       const { members } = keysOfGroup(group);
       const size = pageSizeOf(options);
-      return bounded(async () => {
+      return gate.pass(async () => {
         const page = await ask(() =>
           descending
             ? client.zrevrangebylex(members, ...keysBefore(after), 'LIMIT', 0, size)
@@ -207,14 +208,14 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
     },
 
     async ping() {
-      await bounded(async () => {
+      await gate.pass(async () => {
         await ask(() => refuseForgetful(client));
         await ask(() => client.set('latchkey:ping', '1', 'EX', MARGIN));
       });
     },
 
     async close() {
-      await bounded(() => client.quit()).catch(() => undefined); // out of reach: nothing left to finish
+      await gate.close();
       client.disconnect();
     },
   };
