@@ -1,0 +1,81 @@
+import { expect } from 'chai';
+import { onBothEngines, openPeople, type People, type Store } from './support/people.ts';
+
+const DAY = 24 * 60 * 60;
+
+describe('the audit trail', () => {
+  onBothEngines((openStore) => {
+    let store: Store;
+    let people: People;
+    before(async () => {
+      store = await openStore();
+      people = await openPeople(store.url);
+    });
+    after(async () => {
+      await people.close();
+      await store.stop();
+    });
+
+    const detailsOf = (page: { events: Array<{ detail?: Record<string, string> | undefined }> }) =>
+      page.events.map(({ detail }) => Number(detail?.n));
+
+    it('lists the newest first, page by page, also within one second', async () => {
+      for (let n = 0; n < 12; n++) {
+        await people.audit.record({ type: 'sign_in', accountId: 'paged', detail: { n: String(n) } });
+        if (n % 4 === 3) people.clock.time += 1;
+      }
+      const first = await people.audit.list({ accountId: 'paged', limit: 7 });
+      expect(detailsOf(first)).to.deep.equal([11, 10, 9, 8, 7, 6, 5]);
+      const second = await people.audit.list({ accountId: 'paged', limit: 7, after: first.next });
+      expect(detailsOf(second)).to.deep.equal([4, 3, 2, 1, 0]);
+    });
+
+    it('keeps every one of many simultaneous events', async () => {
+      const numbers = Array.from({ length: 150 }, (_, n) => n);
+      await Promise.all(
+        numbers.map((n) => people.audit.record({ type: 'sign_out', clientId: 'busy', detail: { n: String(n) } })),
+      );
+      const { events } = await people.audit.list({ clientId: 'busy', limit: 1000 });
+      expect(new Set(events.map(({ detail }) => detail?.n)).size).to.equal(150);
+    });
+
+    it('says who, what, by which app, from where and when', async () => {
+      const source = { address: '192.0.2.9', userAgent: 'Browser/1.0' };
+      await people.audit.record({ type: 'consent_granted', accountId: 'who', clientId: 'app', ...source });
+      const { events } = await people.audit.list({ accountId: 'who' });
+      expect(events).to.have.lengthOf(1);
+      expect(events[0]).to.include({ type: 'consent_granted', accountId: 'who', clientId: 'app', ...source });
+      expect(events[0]?.at).to.equal(people.clock.time);
+    });
+
+    it('finds an event by its account, by whoever acted, by its app, by account and app, and among all', async () => {
+      await people.audit.record({ type: 'account_disabled', accountId: 'subject', actorId: 'boss', clientId: 'shop' });
+      await people.audit.record({ type: 'sign_in', accountId: 'subject', clientId: 'other' });
+      const typesIn = async (filter: { accountId?: string; clientId?: string; limit?: number }) =>
+        (await people.audit.list(filter)).events.map(({ type }) => type);
+      expect(await typesIn({ accountId: 'subject' })).to.deep.equal(['sign_in', 'account_disabled']);
+      expect(await typesIn({ accountId: 'boss' })).to.deep.equal(['account_disabled']);
+      expect(await typesIn({ clientId: 'shop' })).to.deep.equal(['account_disabled']);
+      expect(await typesIn({ accountId: 'subject', clientId: 'shop' })).to.deep.equal(['account_disabled']);
+      expect(await typesIn({ limit: 2 })).to.deep.equal(['sign_in', 'account_disabled']);
+      expect(await typesIn({ accountId: 'subject', clientId: 'unknown' })).to.deep.equal([]);
+    });
+
+    it('keeps texts short and on one line', async () => {
+      const nasty = `a\r\nb\u0000c\u001b[31m\u202ed\u2028e${'x'.repeat(100_000)}\ud83d`;
+      await people.audit.record({ type: 'sign_in', accountId: 'nasty', userAgent: nasty, detail: { [nasty]: nasty } });
+      const [event] = (await people.audit.list({ accountId: 'nasty' })).events;
+      expect(event?.userAgent).to.match(/^a {2}b c \[31m d ex+$/);
+      expect(event?.userAgent).to.have.lengthOf(256);
+      expect(JSON.stringify(event).length).to.be.below(1000);
+    });
+
+    it('keeps events for 400 days', async () => {
+      await people.audit.record({ type: 'sign_in', accountId: 'old' });
+      people.clock.time += 400 * DAY - 1;
+      expect((await people.audit.list({ accountId: 'old' })).events).to.have.lengthOf(1);
+      people.clock.time += 1;
+      expect((await people.audit.list({ accountId: 'old' })).events).to.have.lengthOf(0);
+    });
+  });
+});

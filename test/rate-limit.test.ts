@@ -1,0 +1,131 @@
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { networkOf, type Rule } from '../src/http/rate-limit.ts';
+import {
+  countOf,
+  failureOf,
+  onBothEngines,
+  openEmbeddedStore,
+  openPeople,
+  outcomeOf,
+  type People,
+  type Store,
+  startPeopleProcess,
+} from './support/people.ts';
+import { startRedis } from './support/redis.ts';
+
+const RULE: Rule = { name: 'test', limit: 3, window: 60 };
+
+describe('the throttle', () => {
+  onBothEngines((openStore) => {
+    let store: Store;
+    let people: People;
+    before(async () => {
+      store = await openStore();
+      people = await openPeople(store.url);
+    });
+    after(async () => {
+      await people.close();
+      await store.stop();
+    });
+
+    const use = (key: string, rule = RULE) => people.throttle.consume(rule, { key });
+
+    it('lets through as many as the limit, then says how many seconds to wait', async () => {
+      for (let i = 0; i < 3; i++) await use('a');
+      people.clock.time += 20;
+      const failure = await failureOf(use('a'));
+      expect(failure.status).to.equal(429);
+      expect(failure.retryAfter).to.equal(40);
+    });
+
+    it('starts anew when the window has passed, to the second, however often it was tried meanwhile', async () => {
+      for (let i = 0; i < 3; i++) await use('b');
+      people.clock.time += 59;
+      for (let i = 0; i < 10; i++) expect(await outcomeOf(use('b'))).to.equal('too_many_requests');
+      people.clock.time += 1;
+      for (let i = 0; i < 3; i++) await use('b');
+      expect(await outcomeOf(use('b'))).to.equal('too_many_requests');
+    });
+
+    it('counts each key, source and rule by itself', async () => {
+      const once: Rule = { name: 'once', limit: 1, window: 60 };
+      await people.throttle.consume(once, { key: 'c', source: '192.0.2.1' });
+      await people.throttle.consume(once, { key: 'c', source: '192.0.2.2' });
+      await people.throttle.consume(once, { key: 'd', source: '192.0.2.1' });
+      await people.throttle.consume(once, { source: '192.0.2.1' });
+      await people.throttle.consume(once, { key: 'c' });
+      await people.throttle.consume({ ...once, name: 'another' }, { key: 'c' });
+      expect(await outcomeOf(use('c', once))).to.equal('too_many_requests');
+    });
+
+    it('lets no more through when two processes use it at once', async () => {
+      const other = await startPeopleProcess(store.url, people.clock);
+      const rule: Rule = { name: 'race', limit: 10, window: 60 };
+      const inputs = Array.from({ length: 40 }, () => ({ key: 'e' }));
+      const outcomes = await Promise.all([
+        other.perform({ order: 'consume', rule, inputs }),
+        Promise.all(inputs.map((input) => outcomeOf(people.throttle.consume(rule, input)))),
+      ]);
+      await other.stop();
+      expect(countOf(outcomes.flat(), 'ok')).to.equal(10);
+      expect(countOf(outcomes.flat(), 'too_many_requests')).to.equal(70);
+    });
+
+    it('gives back what is refunded, and nothing to a later window', async () => {
+      const first = await use('f');
+      await use('f');
+      await use('f');
+      await first.refund();
+      await use('f');
+      expect(await outcomeOf(use('f'))).to.equal('too_many_requests');
+      people.clock.time += 60;
+      for (let i = 0; i < 3; i++) await use('f');
+      await first.refund();
+      expect(await outcomeOf(use('f'))).to.equal('too_many_requests');
+    });
+
+    it('forgets what is cleared', async () => {
+      for (let i = 0; i < 3; i++) await use('g');
+      await people.throttle.clear(RULE, { key: 'g' });
+      expect(await outcomeOf(use('g'))).to.equal('ok');
+    });
+  });
+
+  it('counts a whole IPv6 network as one source, and IPv4 the same over either kind of socket', () => {
+    expect(networkOf('2001:db8:1:2:3:4:5:6')).to.equal(networkOf('2001:DB8:1:2::1'));
+    expect(networkOf('2001:db8:1:2::')).to.equal(networkOf('2001:db8:1:2:ffff:ffff:ffff:ffff'));
+    expect(networkOf('2001:db8:1:3::1')).not.to.equal(networkOf('2001:db8:1:2::1'));
+    expect(networkOf('2001:db8::1')).to.equal('2001:db8:0:0::/64');
+    expect(networkOf('fe80::1%eth0')).to.equal(networkOf('fe80::2'));
+    expect(networkOf('::1')).to.equal(networkOf('::2'));
+    expect(networkOf('::ffff:192.0.2.1')).to.equal('192.0.2.1');
+    expect(networkOf('::ffff:c000:201')).to.equal('192.0.2.1');
+    expect(networkOf('192.0.2.1')).not.to.equal(networkOf('192.0.2.2'));
+  });
+
+  it('stores neither addresses nor keys in clear', async () => {
+    const store = await openEmbeddedStore();
+    const people = await openPeople(store.url);
+    await people.throttle.consume(RULE, { source: '198.51.100.77', key: 'someone@example.com' });
+    await people.close();
+    const bytes = readdirSync(store.directory).map((file) => readFileSync(join(store.directory, file), 'latin1'));
+    await store.stop();
+    expect(bytes.join())
+      .to.contain('throttle:test:')
+      .and.not.to.match(/198\.51\.100\.77|someone@example/);
+  });
+
+  it('lets nothing through when the store is out of reach', async () => {
+    const redis = await startRedis();
+    const { throttle, close } = await openPeople(redis.url);
+    await throttle.consume(RULE, { key: 'a' });
+    await redis.kill();
+    const started = performance.now();
+    expect((await failureOf(throttle.consume(RULE, { key: 'a' }))).status).to.equal(503);
+    expect(performance.now() - started).to.be.below(2000);
+    await close();
+    await redis.stop();
+  });
+});
