@@ -86,12 +86,11 @@ export interface Audit {
 
 export function createAudit({ storage, now }: { storage: Storage; now: () => number }): Audit {
   const events = collection(storage, { kind: 'audit', version: 1, schema: AuditEvent });
-  const nextId = createIds();
 
   return {
     async record(event) {
       const at = now();
-      const kept: AuditEvent = { ...bounded(event), id: nextId(at), at };
+      const kept: AuditEvent = { ...bounded(event), id: newId(at), at };
       const written = await events.insert(kept.id, kept, { ttl: KEPT, groups: groupsOf(kept) });
       if (!written) throw new Error('an audit event has the id of another one');
     },
@@ -104,15 +103,14 @@ export function createAudit({ storage, now }: { storage: Storage; now: () => num
   };
 }
 
-/** Time first; then the order within this process and second; then chance, against other processes and earlier runs. */
-function createIds(): (at: number) => string {
-  let sequence = 0;
-  let second = 0;
-  return function nextId(at) {
-    sequence = at === second ? sequence + 1 : 0;
-    second = at;
-    return `${String(at).padStart(11, '0')}-${String(sequence).padStart(7, '0')}-${randomBytes(8).toString('hex')}`;
-  };
+/**
+ * Sorts by second, then by the machine's monotonic clock, which all its processes share and no restart sets back; chance
+ * keeps apart what several machines do at once.
+ */
+function newId(at: number): string {
+  const second = String(at).padStart(11, '0');
+  const order = String(process.hrtime.bigint()).padStart(19, '0');
+  return `${second}-${order}-${randomBytes(6).toString('hex')}`;
 }
 
 function groupOf(accountId: string | undefined, clientId: string | undefined): string {
