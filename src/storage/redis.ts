@@ -245,13 +245,19 @@ function lastingOf(options: WriteOptions, now: number): Lasting {
   };
 }
 
-/** One round trip. Whatever goes wrong with it, its outcome is unknown. The log gets the reason, not the command's arguments. */
+/** One round trip. Whatever goes wrong with it, its outcome is unknown. */
 async function ask<T>(command: () => Promise<T>): Promise<T> {
   try {
     return await command();
   } catch (error) {
-    throw error instanceof AppError ? error : unavailable(new Error((error as Error).message));
+    throw error instanceof AppError ? error : outageOf(error);
   }
+}
+
+/** ioredis' errors carry the command with its arguments, which are no business of the log. */
+function outageOf(error: unknown): AppError {
+  const { message } = error as Error;
+  return unavailable(new Error(message.includes('enableOfflineQueue') ? 'Redis is not connected' : message));
 }
 
 /** Connected, checked, and from now on reconnecting by itself for ever. */
@@ -282,7 +288,7 @@ function createClient(address: RedisAddress): Client {
   } satisfies RedisOptions;
   const forever = {
     retryStrategy: (attempts: number) => Math.min(attempts * 50, 500),
-    reconnectOnError: (error: Error) => error.message.startsWith('READONLY'), // the master has become a replica
+    reconnectOnError: createMasterSearch(),
     enableAutoPipelining: true,
   } satisfies RedisOptions;
   if (address.kind === 'single') return new Redis(address.url, { ...options, ...forever });
@@ -308,6 +314,16 @@ function createClient(address: RedisAddress): Client {
     sentinelCommandTimeout: 1_000,
     ...(password && { sentinelPassword: password }),
   });
+}
+
+/** Reconnects when the master has become a replica, but not at every write: a replica that stays one still serves reads. */
+function createMasterSearch(): (error: Error) => boolean {
+  let next = 0;
+  return (error) => {
+    if (!error.message.startsWith('READONLY') || performance.now() < next) return false;
+    next = performance.now() + 5_000;
+    return true;
+  };
 }
 
 /** @throws {AppError} `temporarily_unavailable` with the last reason. */
@@ -363,6 +379,6 @@ async function hiddenIfForbidden<T>(reply: Promise<T>): Promise<T | undefined> {
     return await reply;
   } catch (error) {
     if (/^(NOPERM|ERR unknown command)/.test((error as Error).message)) return undefined;
-    throw unavailable(new Error((error as Error).message));
+    throw outageOf(error);
   }
 }

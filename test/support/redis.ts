@@ -63,14 +63,14 @@ export async function startRedisCluster(): Promise<RedisGroup> {
 
 /** A master, its replica and one sentinel, in this order; the master is called `main`. */
 export async function startRedisSentinel(): Promise<RedisGroup> {
-  const master = await startRedis();
+  const master = await startRedis({ 'repl-diskless-sync-delay': '0' });
   const replica = await startRedis({ replicaof: `127.0.0.1 ${master.port}` });
   while (!(await replica.command('info', 'replication')).includes('master_link_status:up')) await sleep(50);
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), 'latchkey-redis-'));
   const lines = [
     `sentinel monitor main 127.0.0.1 ${master.port} 1`,
-    'sentinel down-after-milliseconds main 1000',
+    'sentinel down-after-milliseconds main 500',
     'sentinel failover-timeout main 3000',
   ];
   writeFileSync(join(directory, 'sentinel.conf'), `${lines.join('\n')}\n`);

@@ -1,0 +1,267 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'chai';
+import type { AppError } from '../src/errors.ts';
+import { openStorage } from '../src/storage/open.ts';
+import type { Storage } from '../src/storage/storage.ts';
+import { caughtFrom, refusalOf } from './storage.contract.ts';
+import {
+  freePort,
+  type RedisGroup,
+  type RedisServer,
+  startRedis,
+  startRedisCluster,
+  startRedisSentinel,
+} from './support/redis.ts';
+
+let ahead = 0;
+const now = () => Math.floor(Date.now() / 1000) + ahead;
+
+/** Every verb once. */
+function allVerbs(storage: Storage): Promise<unknown>[] {
+  return [
+    storage.get('a'),
+    storage.put('a', 2),
+    storage.put('b', 2, { groups: ['g'] }),
+    storage.insert('c', 2, { ttl: 60, groups: ['g', 'h'] }),
+    storage.update('a', () => 3),
+    storage.update('a', () => 4),
+    storage.take('a'),
+    storage.delete('a'),
+    storage.list('g'),
+    storage.ping(),
+  ];
+}
+
+async function expectOutage(verbs: Promise<unknown>[]): Promise<void> {
+  const started = performance.now();
+  for (const refusal of await Promise.all(verbs.map(refusalOf))) {
+    expect(refusal).to.include({ code: 'temporarily_unavailable', retryAfter: 2 });
+    expect((refusal.cause as Error).message, 'for the log').not.to.equal('');
+  }
+  expect(performance.now() - started, 'milliseconds').to.be.lessThan(2000);
+}
+
+/** Milliseconds until the work is done without a refusal. */
+async function recovery(work: () => Promise<unknown>): Promise<number> {
+  const started = performance.now();
+  for (;;) {
+    const error = await work().then(
+      () => undefined,
+      (reason: AppError) => reason,
+    );
+    if (!error) return performance.now() - started;
+    expect(error.code).to.equal('temporarily_unavailable');
+    await sleep(20);
+  }
+}
+
+describe('storage: one Redis', () => {
+  let server: RedisServer;
+  let storage: Storage;
+
+  before(async () => {
+    server = await startRedis();
+    storage = await openStorage(server.url, { now });
+  });
+  after(async () => {
+    await storage?.close();
+    await server?.stop();
+  });
+  beforeEach(async () => {
+    ahead = 0;
+    await server.command('flushall');
+  });
+
+  it('answers every verb in time when it is gone, and comes back by itself with all it had', async () => {
+    await storage.put('a', 1);
+    await server.kill();
+    await expectOutage(allVerbs(storage));
+    await sleep(1500);
+    await expectOutage(allVerbs(storage));
+    await server.start();
+    expect(await recovery(() => storage.ping())).to.be.lessThan(3000);
+    expect(await storage.get('a')).to.equal(1);
+  });
+
+  it('answers every verb in time when it hangs, under load too, and comes back', async () => {
+    await storage.put('kept', 1);
+    server.pause();
+    await expectOutage([...allVerbs(storage), ...Array.from({ length: 2000 }, (_, n) => storage.get(`k${n}`))]);
+    await expectOutage(allVerbs(storage));
+    await sleep(1000);
+    await expectOutage(allVerbs(storage));
+    server.resume();
+    expect(await recovery(() => storage.ping())).to.be.lessThan(3000);
+    expect(await storage.get('kept')).to.equal(1);
+  });
+
+  it('refuses writes without memory for them, and still reads, takes and deletes', async () => {
+    await storage.put('a', 1);
+    await storage.put('b', 1);
+    await server.command('config', 'set', 'maxmemory', '1');
+    await expectOutage([storage.put('c', 1), storage.insert('d', 1), storage.update('a', () => 2), storage.ping()]);
+    expect(await storage.get('a')).to.equal(1);
+    expect(await storage.take('a')).to.equal(1);
+    expect(await storage.delete('b')).to.equal(true);
+    await server.command('config', 'set', 'maxmemory', '0');
+    await storage.ping();
+    expect(await storage.insert('d', 1)).to.equal(true);
+  });
+
+  it('refuses writes as a replica and serves reads', async () => {
+    await storage.put('a', 1);
+    await server.command('replicaof', '127.0.0.1', String(await freePort()));
+    await expectOutage([storage.put('a', 2), storage.take('a'), storage.update('a', () => 2), storage.ping()]);
+    await recovery(() => storage.get('a'));
+    expect(await storage.get('a')).to.equal(1);
+    await expectOutage([storage.delete('a')]);
+    expect(await storage.get('a')).to.equal(1);
+    await server.command('replicaof', 'no', 'one');
+    expect(await recovery(() => storage.ping())).to.be.lessThan(3000);
+  });
+
+  it('refuses writes that too few replicas would get', async () => {
+    await server.command('config', 'set', 'min-replicas-to-write', '1');
+    await expectOutage([storage.put('a', 1), storage.ping()]);
+    expect(await storage.get('a')).to.equal(undefined);
+    await server.command('config', 'set', 'min-replicas-to-write', '0');
+    await storage.ping();
+  });
+
+  it('says that it is not ready once it was told to evict', async () => {
+    await server.command('config', 'set', 'maxmemory-policy', 'volatile-ttl');
+    const refusal = await refusalOf(storage.ping());
+    expect((refusal.cause as Error).message).to.contain('volatile-ttl');
+    await server.command('config', 'set', 'maxmemory-policy', 'noeviction');
+    await storage.ping();
+  });
+
+  it('leaves nothing behind of records that are gone', async () => {
+    const groups = ['g', 'h'];
+    await storage.put('a', 1, { groups });
+    await storage.put('a', 2, { ttl: 60, groups });
+    await storage.update('a', () => 3, { groups: ['h'] });
+    expect(await storage.insert('a', 4, { groups })).to.equal(false);
+    await storage.delete('a');
+    await storage.insert('b', 1, { ttl: 60, groups });
+    await storage.take('b');
+    expect(await server.command('dbsize')).to.equal('0');
+  });
+
+  it('collects by itself what expires, groups included', async () => {
+    await storage.put('a', 1, { ttl: 60, groups: ['g'] });
+    await storage.put('b', 1, { ttl: 600, groups: ['g'] });
+    const keys = (await server.command('keys', '*')).split('\n');
+    expect(keys).to.have.length(4);
+    for (const key of keys) expect(Number(await server.command('ttl', key)), key).to.be.within(59, 660);
+    const [members = ''] = keys.filter((key) => key.includes(':members:'));
+    ahead = 300;
+    await storage.put('c', 1, { ttl: 60, groups: ['g'] });
+    expect(await server.command('zcard', members), 'the expired membership is pruned').to.equal('2');
+    await storage.put('d', 1, { groups: ['g'] });
+    expect(await server.command('ttl', members), 'a lasting record keeps its group').to.equal('-1');
+    await storage.put('e', 1, { ttl: 60, groups: ['g'] });
+    expect(await server.command('ttl', members)).to.equal('-1');
+  });
+
+  it('skips memberships whose record never came', async () => {
+    for (const key of ['a', 'b', 'c']) await storage.put(key, key, { groups: ['g'] });
+    await server.command('del', 'latchkey:record:a', 'latchkey:record:b');
+    expect(await storage.list('g')).to.deep.equal({ entries: [{ key: 'c', value: 'c' }] });
+    const page = await storage.list('g', { limit: 2 });
+    expect(page.entries).to.deep.equal([]);
+    expect((await storage.list('g', { after: page.next ?? '' })).entries).to.deep.equal([{ key: 'c', value: 'c' }]);
+  });
+});
+
+describe('storage: which Redis is accepted', () => {
+  const start = (url: string) => openStorage(url, { now });
+  const servers: RedisServer[] = [];
+  afterEach(() => Promise.all(servers.splice(0).map((server) => server.stop())));
+
+  async function redisWith(settings: Record<string, string> = {}): Promise<RedisServer> {
+    const server = await startRedis(settings);
+    servers.push(server);
+    return server;
+  }
+
+  it('none that evicts or keeps nothing', async () => {
+    for (const policy of ['allkeys-lru', 'volatile-lru']) {
+      const server = await redisWith({ 'maxmemory-policy': policy });
+      const refusal = (await caughtFrom(start(server.url))) as Error;
+      expect(refusal.message).to.match(
+        /^STORE_URL: this Redis evicts records \(maxmemory-policy (all|vol).*\); it must be noeviction$/,
+      );
+    }
+    const server = await redisWith({ appendonly: 'no' });
+    expect(((await caughtFrom(start(server.url))) as Error).message).to.match(/^STORE_URL: this Redis keeps nothing/);
+    await server.command('config', 'set', 'save', '60 1');
+    await (await start(server.url)).close();
+  });
+
+  it('one that does not show its settings', async () => {
+    const server = await redisWith();
+    await server.command('acl', 'setuser', 'latchkey', 'on', '>p@ss/word', '~*', '+@all', '-config');
+    await server.command('config', 'set', 'appendonly', 'no');
+    const storage = await start(server.url.replace('//', '//latchkey:p%40ss%2Fword@'));
+    await storage.put('a', 1);
+    expect(await storage.take('a')).to.equal(1);
+    await storage.close();
+  });
+
+  it('none that does not answer, or not to this password; the message has the reason and no password', async () => {
+    const server = await redisWith({ requirepass: 'right' });
+    const cases = [
+      [`redis://:secret@127.0.0.1:${server.port}`, 'WRONGPASS'],
+      [`redis://:secret@127.0.0.1:${await freePort()}`, 'ECONNREFUSED'],
+      [`redis+cluster://:secret@127.0.0.1:${await freePort()}`, ''],
+      [`redis+sentinel://:secret@127.0.0.1:${await freePort()}/main`, 'sentinels are unreachable'],
+    ] as const;
+    const started = performance.now();
+    await Promise.all(
+      cases.map(async ([url, reason]) => {
+        const refusal = await refusalOf(start(url));
+        expect(refusal.code).to.equal('temporarily_unavailable');
+        expect(refusal.message).to.contain('Redis at 127.0.0.1:').and.to.contain(reason).and.not.to.contain('secret');
+      }),
+    );
+    expect(performance.now() - started).to.be.lessThan(2500);
+  });
+});
+
+describe('storage: Redis of several servers', () => {
+  let group: RedisGroup;
+  afterEach(() => group?.stop());
+
+  it('refuses in time when a node of the cluster is gone, and comes back by itself', async function lostNode() {
+    this.timeout(30_000);
+    group = await startRedisCluster();
+    const storage = await openStorage(group.url, { now });
+    const keys = Array.from({ length: 12 }, (_, n) => `key ${n}`);
+    const putAll = () => Promise.all(keys.map((key) => storage.put(key, key)));
+    await putAll();
+    await group.servers[0]?.kill();
+    const started = performance.now();
+    expect(await caughtFrom(putAll())).to.include({ code: 'temporarily_unavailable' });
+    expect(performance.now() - started).to.be.lessThan(2000);
+    await group.servers[0]?.start();
+    expect(await recovery(putAll), 'two seconds of it are the cluster itself').to.be.lessThan(5000);
+    for (const key of keys) expect(await storage.get(key)).to.equal(key);
+    await storage.close();
+  });
+
+  it('follows a master that moves to its replica', async function failover() {
+    this.timeout(30_000);
+    group = await startRedisSentinel();
+    const [master, replica] = group.servers;
+    const storage = await openStorage(group.url, { now });
+    expect(await storage.insert('a', 1)).to.equal(true);
+    while ((await replica?.command('exists', 'latchkey:record:a')) !== '1') await sleep(10);
+    await master?.kill();
+    await expectOutage([storage.get('a'), storage.insert('b', 1)]);
+    expect(await recovery(() => storage.put('c', 1)), 'a second of it is noticing').to.be.lessThan(8000);
+    expect(await storage.insert('a', 2)).to.equal(false);
+    expect(await storage.take('a')).to.equal(1);
+    await storage.close();
+  });
+});
