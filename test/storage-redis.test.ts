@@ -1,3 +1,4 @@
+import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import type { AppError } from '../src/errors.ts';
@@ -93,6 +94,21 @@ describe('storage: one Redis', () => {
     server.resume();
     expect(await recovery(() => storage.ping())).to.be.lessThan(3000);
     expect(await storage.get('kept')).to.equal(1);
+  });
+
+  it('reports a lost answer as an outage and sends nothing twice', async () => {
+    const proxy = await startProxy(server.port);
+    const through = await openStorage(proxy.url, { now });
+    await storage.put('a', 1);
+    for (const verb of [through.insert.bind(through, 'b', 1), through.take.bind(through, 'a')]) {
+      proxy.loseNextAnswer();
+      await expectOutage([verb()]);
+      await recovery(() => through.ping());
+    }
+    expect(await storage.get('b'), 'it had happened').to.equal(1);
+    expect(await storage.get('a')).to.equal(undefined);
+    await through.close();
+    proxy.stop();
   });
 
   it('refuses writes without memory for them, and still reads, takes and deletes', async () => {
@@ -265,3 +281,27 @@ describe('storage: Redis of several servers', () => {
     await storage.close();
   });
 });
+
+/** A line to a server that can be cut between a command and its answer. */
+async function startProxy(port: number): Promise<{ url: string; loseNextAnswer(): void; stop(): void }> {
+  let losing = false;
+  const proxy = createServer((client) => {
+    const upstream = connect(port, '127.0.0.1');
+    client.pipe(upstream);
+    upstream.on('data', (answer) => {
+      if (losing) client.destroy();
+      else client.write(answer);
+      losing = false;
+    });
+    client.on('close', () => upstream.destroy());
+  });
+  const own = await freePort();
+  await new Promise<void>((resolve) => proxy.listen(own, '127.0.0.1', resolve));
+  return {
+    url: `redis://127.0.0.1:${own}`,
+    loseNextAnswer() {
+      losing = true;
+    },
+    stop: () => proxy.close(),
+  };
+}
