@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { displayName } from '../src/accounts/account.ts';
 import { createAccounts, type NewAccount } from '../src/accounts/accounts.ts';
+import { createEmailClaims } from '../src/accounts/email-claims.ts';
 import {
   countOf,
   failureOf,
@@ -216,6 +217,33 @@ describe('accounts', () => {
         expect((await people.accounts.findByEmail(email))?.id).to.equal(id);
       });
 
+      it('takes an e-mail over from the dead only, not from who was quicker in taking it over', async () => {
+        const { storage, clock } = people;
+        const now = () => clock.time;
+        const email = newEmail();
+        const pause = Promise.withResolvers<void>();
+        const arrived = Promise.withResolvers<void>();
+        const quick = createEmailClaims({ storage, now, isHeld: async (_, id) => id === 'second' });
+        const slow = createEmailClaims({
+          storage,
+          now,
+          async isHeld() {
+            arrived.resolve();
+            await pause.promise;
+            return false;
+          },
+        });
+        await quick.claim(email, 'first');
+        clock.time += 10;
+        const late = slow.claim(email, 'third');
+        await arrived.promise;
+        await quick.claim(email, 'second');
+        expect(await quick.confirm(email, 'second')).to.equal(true);
+        pause.resolve();
+        expect((await failureOf(late)).code).to.equal('conflict');
+        expect(await quick.holderOf(email)).to.equal('second');
+      });
+
       it('leaves one account when somebody else took over from a creator that was only slow', async () => {
         const email = newEmail();
         const pause = Promise.withResolvers<void>();
@@ -349,6 +377,8 @@ describe('accounts', () => {
         const changed = await people.accounts.find(id);
         expect(changed).to.include({ givenName: 'Maria', familyName: 'Virtanen', locale: 'fi', organizationId });
         expect(changed.administrator).to.equal(true);
+        const { entries } = await people.storage.list('administrators', { limit: 10_000 });
+        expect(entries.map(({ key }) => key)).to.include(`account:${id}`);
         expect(await people.passwords.verify(PASSWORD, changed.passwordHash)).to.equal(true);
         expect((await people.accounts.list({ organizationId })).accounts.map((member) => member.id)).to.deep.equal([
           id,

@@ -38,13 +38,12 @@ export function createPasswords({ queueLimit = 100 }: { queueLimit?: number } = 
     async verify(password, passwordHash) {
       const normalized = normalizePassword(password);
       if (normalized === undefined) return false;
-      const matches = await inTurn(() => verify(passwordHash ?? nobodysHash(), normalized));
-      return matches && passwordHash !== undefined;
+      return inTurn(() => verify(passwordHash ?? nobodysHash(), normalized));
     },
   };
 }
 
-/** Looks and costs like a hash, but is of no password. */
+/** Looks and costs like a hash, but is random: nobody's password gives it. */
 function nobodysHash(): string {
   const random = (bytes: number) => randomBytes(bytes).toString('base64').replaceAll('=', '');
   return `$argon2id$v=19$m=${COST.memoryCost},t=${COST.timeCost},p=${COST.parallelism}$${random(16)}$${random(32)}`;
