@@ -121,7 +121,7 @@ export async function createApp(directory: Directory, { config, log }: { config:
       }),
       cookieKeys: sealing.cookieKeys,
       uiLocales: views.locales,
-      pages: enginePages({ views, errors, allowFormTarget, findClient, findAccount }),
+      pages: enginePages({ views, errors, findClient, findAccount }),
       findAccount: accounts.findActive,
       claims: async (account) => claimsOf(account, await findOrganization(account.organizationId)),
       loadExistingGrant: grants.loadExisting,

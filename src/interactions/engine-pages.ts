@@ -7,19 +7,12 @@ import type { WaitingClient } from './step.ts';
 export interface EnginePagesOptions {
   views: Views;
   errors: ErrorAnswers;
-  allowFormTarget: (ctx: KoaContextWithOIDC, uri: string) => void;
   findClient: (clientId: string) => Promise<WaitingClient | undefined>;
   findAccount: (accountId: string) => Promise<{ name: string; email: string } | undefined>;
 }
 
 /** Our pages in place of the engine's own. */
-export function enginePages({
-  views,
-  errors,
-  allowFormTarget,
-  findClient,
-  findAccount,
-}: EnginePagesOptions): EnginePages {
+export function enginePages({ views, errors, findClient, findAccount }: EnginePagesOptions): EnginePages {
   const clientOf = ({ oidc }: KoaContextWithOIDC) => (oidc.client ? findClient(oidc.client.clientId) : undefined);
 
   return {
@@ -34,9 +27,8 @@ export function enginePages({
     },
 
     async logout(ctx, { action, xsrf }) {
-      const { session, params } = ctx.oidc;
+      const { session } = ctx.oidc;
       const account = session?.accountId === undefined ? undefined : await findAccount(session.accountId);
-      if (typeof params?.post_logout_redirect_uri === 'string') allowFormTarget(ctx, params.post_logout_redirect_uri);
       await views.render(ctx, 'interaction/logout', { action, xsrf, client: await clientOf(ctx), account });
     },
 

@@ -38,7 +38,7 @@ export interface EngineOptions {
   audit: Audit;
   throttle: Throttle;
   signingKeys: SigningKeys;
-  /** Lets the forms of a page end at an app's URI, as those of `form_post` do. */
+  /** Lets the forms of a page end at an app's URI, as those of `form_post` and of signing out do. */
   allowFormTarget: (ctx: Koa.Context, uri: string) => void;
   permissions: { names(): Promise<string[]>; version(): Promise<number> };
   settings: Omit<ProviderOptions, 'keys' | 'permissions'>;
@@ -87,8 +87,8 @@ export function createEngine(options: EngineOptions): Engine {
       if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
       const { handle } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
       await handle(ctx, next);
-      const { redirectUriCheckPerformed, params } = context.oidc ?? {};
-      if (redirectUriCheckPerformed) allowFormTarget(ctx, String(params?.redirect_uri));
+      const target = formTargetOf(context);
+      if (target !== undefined) allowFormTarget(ctx, target);
       await writeTrail(context, audit);
       if (isClientRefused(ctx)) await countRefusedClient(ctx);
       if (ctx.status === 503) ctx.set('Retry-After', '2');
@@ -100,6 +100,13 @@ export function createEngine(options: EngineOptions): Engine {
       return session.accountId === undefined ? undefined : settings.findAccount(session.accountId);
     },
   };
+}
+
+/** The app's URI that a page of the engine leads to, once the engine has found it registered. */
+function formTargetOf({ oidc, status }: KoaContextWithOIDC): string | undefined {
+  if (oidc?.redirectUriCheckPerformed) return String(oidc.params?.redirect_uri);
+  const uri = oidc?.route === 'end_session' && status === 200 ? oidc.params?.post_logout_redirect_uri : undefined;
+  return typeof uri === 'string' ? uri : undefined;
 }
 
 function isClientRefused(ctx: Koa.Context): boolean {
