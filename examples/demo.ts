@@ -1,0 +1,134 @@
+/**
+ * `npm run demo`: the server with sample data, and sample apps to click through. Everything is made anew at each start, in a
+ * folder that goes when the demo stops. A sample app is a folder beside this file, and what `start` does with it.
+ */
+import { once } from 'node:events';
+import { rmSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { styleText } from 'node:util';
+import type Koa from 'koa';
+import { pino } from 'pino';
+import { createApp, openDirectory } from '../src/app.ts';
+import { readConfig } from '../src/config.ts';
+import { createSampleData, type SampleData } from './sample-data.ts';
+import { createSinglePageApp } from './single-page-app/server.ts';
+import { createWebApp } from './web-app/server.ts';
+
+/** Each takes a port: Latchkey the one in PORT, the others those after it. */
+const PARTS = ['latchkey', 'webApp', 'singlePageApp'] as const;
+type Part = (typeof PARTS)[number];
+
+/** `localhost` is both, and a browser asks the second one first. */
+const LOOPBACK = ['127.0.0.1', '::1'];
+
+async function start(): Promise<void> {
+  const ports = portsFrom(process.env.PORT ?? '3000');
+  await refuseTakenPorts(ports);
+  const urls = mapParts((part) => `http://localhost:${ports[part]}`);
+  const folder = await mkdtemp(join(tmpdir(), 'latchkey-demo-'));
+  process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+
+  const config = readConfig({
+    ISSUER: urls.latchkey,
+    PORT: String(ports.latchkey),
+    STORE_URL: `file:${folder}`,
+    LOG_LEVEL: process.env.LOG_LEVEL ?? 'warn',
+  });
+  const directory = await openDirectory(config);
+  stopOnSignal(() => directory.storage.close());
+  const data = await createSampleData(directory, urls);
+
+  const issuer = config.issuer;
+  await serve(ports.latchkey, await createApp(directory, { config, log: pino({ level: config.logLevel }) }));
+  await serve(ports.webApp, await createWebApp({ issuer, baseUrl: urls.webApp, ...data.webApp }));
+  await serve(ports.singlePageApp, createSinglePageApp({ issuer, ...data.singlePageApp }));
+  console.log(overview({ urls, data, storeUrl: config.storeUrl }));
+}
+
+function mapParts<T>(toValue: (part: Part, index: number) => T): Record<Part, T> {
+  return Object.fromEntries(PARTS.map((part, index) => [part, toValue(part, index)])) as Record<Part, T>;
+}
+
+function portsFrom(text: string): Record<Part, number> {
+  const first = Number(text);
+  const last = first + PARTS.length - 1;
+  if (!Number.isInteger(first) || first < 1 || last > 65_535) throw new Error(`PORT is no port number: ${text}`);
+  return mapParts((_, index) => first + index);
+}
+
+async function refuseTakenPorts(ports: Record<Part, number>): Promise<void> {
+  const taken: number[] = [];
+  for (const port of Object.values(ports)) {
+    if (!(await isFree(port))) taken.push(port);
+  }
+  if (taken.length === 0) return;
+  const which = taken.length === 1 ? `port ${taken[0]} is taken` : `ports ${taken.join(' and ')} are taken`;
+  throw new Error(
+    `${which}. Stop what uses it, or move the demo: PORT=4000 npm run demo takes 4000 to ${4000 + PARTS.length - 1}.`,
+  );
+}
+
+async function isFree(port: number): Promise<boolean> {
+  for (const host of LOOPBACK) {
+    const server = createServer().listen(port, host);
+    try {
+      await once(server, 'listening');
+    } catch (error) {
+      // A machine without IPv6 has no second address.
+      if ((error as NodeJS.ErrnoException).code === 'EADDRINUSE') return false;
+    } finally {
+      server.close();
+    }
+  }
+  return true;
+}
+
+async function serve(port: number, app: Koa): Promise<void> {
+  await once(createServer(app.callback()).listen(port, '127.0.0.1'), 'listening');
+}
+
+function stopOnSignal(stop: () => Promise<void>): void {
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, async () => {
+      await stop();
+      process.exit(0);
+    });
+  }
+}
+
+function overview({
+  urls,
+  data,
+  storeUrl,
+}: {
+  urls: Record<Part, string>;
+  data: SampleData;
+  storeUrl: string;
+}): string {
+  const title = (text: string) => `\n${styleText('bold', text)}`;
+  const row = (name: string, text: string) => `  ${name.padEnd(34)}${text}`;
+  return [
+    title('Latchkey demo'),
+    title('Click through'),
+    row(urls.webApp, 'Harbor Orders: a server app, code flow with PKCE; asks what it may know'),
+    row(urls.singlePageApp, 'Harbor Stock: a single-page app, implicit flow; you are signed in at once'),
+    row(`${urls.latchkey}/account`, 'your account at Latchkey'),
+    title('Sign in as'),
+    ...data.people.map(({ email, password, role }) => row(email, `${password.padEnd(24)}${role}`)),
+    title('What the apps were given'),
+    row('Harbor Orders  client_id', data.webApp.clientId),
+    row('               client_secret', data.webApp.clientSecret),
+    row('Harbor Stock   client_id', data.singlePageApp.clientId),
+    title('Administer it from another shell, for instance put Ben out and reload Harbor Orders'),
+    `  STORE_URL=${storeUrl} npm run latchkey -- account disable ben@harbor.example`,
+    '\nCtrl-C stops the demo; nothing of it is kept.\n',
+  ].join('\n');
+}
+
+start().catch((error: Error) => {
+  console.error(`The demo cannot start: ${error.message}`);
+  process.exit(1);
+});

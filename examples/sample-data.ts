@@ -1,0 +1,72 @@
+/** Who and what is in the demo, made through the same parts that the shell and the server use. */
+import type { Directory } from '../src/app.ts';
+
+/** Everybody's. */
+const PASSWORD = 'seven-green-lanterns';
+
+const PERMISSIONS = [
+  { name: 'orders.read', description: 'See your orders' },
+  { name: 'orders.write', description: 'Place and change orders for you' },
+  { name: 'stock.read', description: 'See what is in stock' },
+];
+
+const PEOPLE = [
+  {
+    role: 'may do all that the apps ask for',
+    account: { givenName: 'Ben', familyName: 'Okafor', permissions: PERMISSIONS.map(({ name }) => name) },
+  },
+  { role: 'holds no permission', account: { givenName: 'Cleo', familyName: 'Marsh' } },
+  { role: 'administrator', account: { givenName: 'Ada', familyName: 'Lindqvist', administrator: true } },
+];
+
+export interface SampleData {
+  people: { email: string; password: string; role: string }[];
+  webApp: { clientId: string; clientSecret: string };
+  singlePageApp: { clientId: string };
+}
+
+export async function createSampleData(directory: Directory, urls: { webApp: string; singlePageApp: string }) {
+  const { organizations, permissions } = directory;
+  const organization = await organizations.create({ name: 'Harbor Books' });
+  for (const permission of PERMISSIONS) await permissions.create(permission);
+  return {
+    people: await createPeople(directory, organization.id),
+    webApp: await registerWebApp(directory, urls.webApp),
+    singlePageApp: await registerSinglePageApp(directory, urls.singlePageApp),
+  } satisfies SampleData;
+}
+
+async function createPeople({ accounts }: Directory, organizationId: string): Promise<SampleData['people']> {
+  return Promise.all(
+    PEOPLE.map(async ({ account, role }) => {
+      const email = `${account.givenName.toLowerCase()}@harbor.example`;
+      await accounts.create({ ...account, email, emailVerified: true, password: PASSWORD, organizationId });
+      return { email, password: PASSWORD, role };
+    }),
+  );
+}
+
+/** Somebody else's app: people are asked before it learns anything of them. */
+async function registerWebApp({ clients }: Directory, url: string): Promise<SampleData['webApp']> {
+  const { client, secret = '' } = await clients.create({
+    name: 'Harbor Orders',
+    redirectUris: [`${url}/callback`],
+    postLogoutRedirectUris: [`${url}/`],
+    permissions: ['orders.read', 'orders.write'],
+  });
+  return { clientId: client.id, clientSecret: secret };
+}
+
+/** One of the house's own: nobody is asked. */
+async function registerSinglePageApp({ clients }: Directory, url: string): Promise<SampleData['singlePageApp']> {
+  const { client } = await clients.create({
+    name: 'Harbor Stock',
+    redirectUris: [`${url}/callback.html`, `${url}/silent-renew.html`],
+    postLogoutRedirectUris: [`${url}/`],
+    permissions: ['stock.read'],
+    public: true,
+    implicit: true,
+    trusted: true,
+  });
+  return { clientId: client.id };
+}
