@@ -118,8 +118,11 @@ function groupOf(accountId: string | undefined, clientId: string | undefined): s
   return clientId === undefined ? 'audit' : `audit:client:${clientId}`;
 }
 
-/** An administrator's deeds are found under both accounts: the one that acted and the one it happened to. */
-function groupsOf({ accountId, actorId, clientId }: AuditEvent): string[] {
+/**
+ * An administrator's deeds are found under both accounts: the one that acted and the one it happened to. What happened to no
+ * account has a group as well, so that a guess at an unknown one is written as slowly as a guess at a known one.
+ */
+function groupsOf({ accountId = 'none', actorId, clientId }: AuditEvent): string[] {
   const accounts = new Set([accountId, actorId].filter((id) => id !== undefined));
   const groups = ['audit', ...[...accounts].map((id) => groupOf(id, undefined))];
   return clientId === undefined ? groups : [...groups, groupOf(undefined, clientId)];
