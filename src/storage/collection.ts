@@ -51,8 +51,8 @@ export function collection<S extends z.ZodType>(
 
   return {
     list,
-    insert: (id, record, options) => storage.insert(keyOf(id), pack(record), options),
-    put: (id, record, options) => storage.put(keyOf(id), pack(record), options),
+    insert: async (id, record, options) => storage.insert(keyOf(id), pack(record), options),
+    put: async (id, record, options) => storage.put(keyOf(id), pack(record), options),
     get: async (id) => unpackMaybe(await storage.get(keyOf(id))),
     take: async (id) => unpackMaybe(await storage.take(keyOf(id))),
     delete: (id) => storage.delete(keyOf(id)),

@@ -2,7 +2,6 @@
  * The main thread's side of the writer thread: writes of one tick travel together, every one of them gets an answer or a
  * refusal in time, and a thread that died is replaced. It must not know what is written.
  */
-import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import type { Answer, AnswerTo, Operation, Request, Response } from './embedded-thread.ts';
 import { unavailable } from './storage.ts';
@@ -112,11 +111,12 @@ export function createWriteQueue(file: string): WriteQueue {
     flush();
     closed = true;
     clearTimeout(restart);
-    if (!thread) return;
-    const ended = once(thread, 'exit');
-    thread.ref();
-    thread.postMessage('close');
-    await ended;
+    await new Promise<void>((resolve) => {
+      if (!thread) return resolve();
+      thread.once('exit', () => resolve());
+      thread.ref();
+      thread.postMessage('close');
+    });
   }
 
   return { write, close };

@@ -209,7 +209,7 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
 
     async ping() {
       await gate.pass(async () => {
-        await ask(() => refuseForgetful(client));
+        await ask(() => refuseUnfit(client));
         await ask(() => client.set('latchkey:ping', '1', 'EX', MARGIN));
       });
     },
@@ -265,7 +265,7 @@ async function connect(address: RedisAddress): Promise<Client> {
   const client = createClient(address);
   try {
     await firstConnection(client, address.hosts);
-    await refuseForgetful(client);
+    await refuseUnfit(client);
   } catch (error) {
     client.disconnect();
     throw error;
@@ -347,30 +347,33 @@ function firstConnection(client: Client, hosts: string): Promise<void> {
 }
 
 /**
- * Refuses a Redis that drops records when memory is short, or keeps nothing over a restart. What a provider hides is trusted.
+ * Refuses a Redis that drops records when memory is short, keeps nothing over a restart, or is too old for our commands.
+ * What a provider hides is trusted.
  * @throws {Error} with the reason, for the operator.
  */
-async function refuseForgetful(client: Client): Promise<void> {
+async function refuseUnfit(client: Client): Promise<void> {
   const masters = client instanceof Cluster ? client.nodes('master') : [client];
   await Promise.all(
     masters.map(async (master) => {
-      const memory = await hiddenIfForbidden(master.info('memory'));
-      const policy = /^maxmemory_policy:(\S+)/m.exec(memory ?? '')?.[1] ?? 'noeviction';
-      if (policy !== 'noeviction') {
-        throw new Error(`STORE_URL: this Redis evicts records (maxmemory-policy ${policy}); it must be noeviction`);
-      }
-      if (!(await isPersistent(master))) {
-        throw new Error('STORE_URL: this Redis keeps nothing over a restart; set "appendonly yes"');
-      }
+      const unfit = await unfitness(master);
+      if (unfit) throw new Error(`STORE_URL: this Redis ${unfit}`);
     }),
   );
 }
 
-async function isPersistent(master: Redis): Promise<boolean> {
-  const persistence = await hiddenIfForbidden(master.info('persistence'));
-  if (/^aof_enabled:1/m.test(persistence ?? '')) return true;
-  const snapshots = await hiddenIfForbidden(master.config('GET', 'save'));
-  return snapshots === undefined || (snapshots as string[])[1] !== '';
+async function unfitness(master: Redis): Promise<string | undefined> {
+  const info = (await hiddenIfForbidden(master.info())) ?? '';
+  const [version, policy] = [settingIn(info, 'redis_version'), settingIn(info, 'maxmemory_policy')];
+  const [major = 7, minor = 0] = version?.split('.').map(Number) ?? [];
+  if (major * 100 + minor < 602) return `is version ${version}; 6.2 is the oldest that will do`;
+  if (policy && policy !== 'noeviction') return `evicts records (maxmemory-policy ${policy}); it must be noeviction`;
+  if (settingIn(info, 'aof_enabled') === '1') return undefined;
+  const snapshots = (await hiddenIfForbidden(master.config('GET', 'save'))) as string[] | undefined;
+  return snapshots?.[1] === '' ? 'keeps nothing over a restart; set "appendonly yes"' : undefined;
+}
+
+function settingIn(info: string, name: string): string | undefined {
+  return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
 }
 
 /** Managed services forbid CONFIG, some INFO: by access rule or by taking the command away. */
