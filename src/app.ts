@@ -1,6 +1,7 @@
 /**
  * The composition root: builds every part and mounts it, top to bottom. Read it as the map of the system.
  */
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Koa from 'koa';
 import type { Logger } from 'pino';
@@ -13,7 +14,7 @@ import { createAudit } from './audit.ts';
 import { createClients } from './clients/clients.ts';
 import type { Config } from './config.ts';
 import { healthRoutes } from './health/routes.ts';
-import { assets } from './http/assets.ts';
+import { createAssets } from './http/assets.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createThrottle } from './http/rate-limit.ts';
@@ -80,7 +81,8 @@ export async function createApp(directory: Directory, { config, log }: { config:
     directory;
   const { issuer } = config;
 
-  const views = await createViews({ directory: VIEWS });
+  const assets = createAssets(join(VIEWS, 'assets'));
+  const views = await createViews({ directory: VIEWS, assets });
   const errors = createErrorAnswers({ views, log });
   const throttle = createThrottle({ storage, now });
   const signIn = createPasswordSignIn({ accounts, passwords, throttle, audit });
@@ -143,7 +145,7 @@ export async function createApp(directory: Directory, { config, log }: { config:
     .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies }))
     .use(securityHeaders({ issuer }))
     .use(errors.handle) // sees every failure below
-    .use(assets({ directory: VIEWS }))
+    .use(assets.serve)
     .use(healthRoutes({ storage }).routes())
     .use(setupRoutes({ issuer, setup, views }).routes())
     .use(

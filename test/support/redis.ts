@@ -11,6 +11,8 @@ import { promisify } from 'node:util';
 export interface RedisServer {
   readonly url: string;
   readonly port: number;
+  /** Where its data files are. */
+  readonly directory: string;
   /** After `kill`: the same server with what it had kept. */
   start(): Promise<void>;
   /** Ends it and removes its directory. */
@@ -112,6 +114,7 @@ function createServerHandle(port: number, directory: string, first: string[], se
 
   return {
     port,
+    directory,
     url: `redis://127.0.0.1:${port}`,
     kill,
     pause: () => child?.kill('SIGSTOP'),

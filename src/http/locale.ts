@@ -1,0 +1,22 @@
+import type Koa from 'koa';
+
+/** The languages there is a catalogue for; the first is the one everything falls back to. */
+export const LOCALES = ['en', 'fi'] as const;
+export type Locale = (typeof LOCALES)[number];
+
+/** Longer wishes are nobody's. */
+const LONGEST_WISH = 200;
+
+/**
+ * The language of a request: `ui_locales` (OIDC Core §3.1.2.1: language tags, best first), then `Accept-Language`. A route that knows
+ * the first from elsewhere than the query puts it in `ctx.state.uiLocales`.
+ */
+export function localeOf(ctx: Koa.Context): Locale {
+  const wished = ctx.state.uiLocales ?? ctx.query.ui_locales;
+  const tags = typeof wished === 'string' && wished.length <= LONGEST_WISH ? wished.split(' ') : [];
+  for (const tag of tags) {
+    const locale = LOCALES.find((known) => known === tag.toLowerCase().split('-', 1)[0]);
+    if (locale) return locale;
+  }
+  return (ctx.acceptsLanguages([...LOCALES]) || LOCALES[0]) as Locale;
+}

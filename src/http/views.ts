@@ -1,0 +1,74 @@
+/**
+ * Pages: a template inside the layout, in the language of the request. Templates get what a route hands them and a fixed set
+ * of helpers; nothing of a request reaches them, or the template engine's options, by itself.
+ */
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import ejs from 'ejs';
+import i18next from 'i18next';
+import Backend from 'i18next-fs-backend';
+import type Koa from 'koa';
+import type { Assets } from './assets.ts';
+import { LOCALES, localeOf } from './locale.ts';
+
+export interface Views {
+  readonly locales: readonly string[];
+  /** Answers with views/<name>.ejs. Keeps the status; pages are never stored. */
+  render(ctx: Koa.Context, name: string, data?: Record<string, unknown>): Promise<void>;
+}
+
+type Template = (data: Record<string, unknown>) => string;
+
+const LAYOUT = 'layout';
+
+export async function createViews({ directory, assets }: { directory: string; assets: Assets }): Promise<Views> {
+  const templates = compileAll(directory);
+  const catalogue = i18next.createInstance();
+  await catalogue.use(Backend).init({
+    preload: [...LOCALES],
+    fallbackLng: LOCALES[0],
+    backend: { loadPath: join(directory, 'locales', '{{lng}}.json') },
+    // The templates escape what they print.
+    interpolation: { escapeValue: false },
+  });
+
+  function template(name: string): Template {
+    const found = templates.get(name);
+    if (!found) throw new Error(`there is no view ${name}`);
+    return found;
+  }
+
+  return {
+    locales: LOCALES,
+
+    async render(ctx, name, data = {}) {
+      const locale = localeOf(ctx);
+      const t = catalogue.getFixedT(locale);
+      const helpers = {
+        t,
+        locale,
+        asset: assets.url,
+        hasKey: (key: string) => catalogue.exists(key, { lng: locale }),
+        page: { title: undefined },
+      };
+      const content = template(name)({ ...data, ...helpers });
+      ctx.type = 'html';
+      ctx.set('Cache-Control', 'no-store');
+      ctx.set('Content-Language', locale);
+      ctx.vary('Accept-Language');
+      ctx.body = template(LAYOUT)({ ...helpers, content });
+    },
+  };
+}
+
+/** Every template by its path without `.ejs`, compiled before the first request. */
+function compileAll(directory: string): Map<string, Template> {
+  const files = readdirSync(directory, { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ejs'));
+  return new Map(
+    files.map((file) => {
+      const filename = join(directory, file);
+      const compiled = ejs.compile(readFileSync(filename, 'utf8'), { filename, strict: true, localsName: 'it', cache: true });
+      return [file.replace(/\.ejs$/, ''), compiled as Template];
+    }),
+  );
+}
