@@ -10,5 +10,6 @@ export const manager = new Oidc.UserManager({
   // There is no refresh token in this flow: a hidden frame asks again, which works as long as the session at Latchkey lasts.
   silent_redirect_uri: `${location.origin}/silent-renew.html`,
   automaticSilentRenew: true,
-  filterProtocolClaims: false,
+  filterProtocolClaims: false, // this page shows them
+  mergeClaims: true, // or claims that are objects, such as organization, come out twice: from the ID token and from userinfo
 });

@@ -1,0 +1,212 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
+import { createServer } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'chai';
+import type { Browser, Page } from 'playwright-core';
+import { freePort } from './support/app.ts';
+import { launchChromium, openProfile } from './support/chromium.ts';
+
+const PASSWORD = 'seven-green-lanterns';
+
+describe('the demo', function () {
+  this.timeout(20_000);
+
+  let browser: Browser;
+  let demo: Demo;
+
+  before(async () => {
+    [browser, demo] = await Promise.all([launchChromium(), startDemo()]);
+  });
+  after(async () => {
+    await Promise.all([browser.close(), demo.stop()]);
+  });
+
+  /** A person with a browser of their own; after the visit, nothing may have gone wrong in it. */
+  async function visit(walk: (page: Page) => Promise<void>): Promise<void> {
+    const { context, problems } = await openProfile(browser);
+    const page = await context.newPage();
+    page.setDefaultTimeout(5_000);
+    await walk(page);
+    await context.close();
+    expect(problems).to.deep.equal([]);
+  }
+
+  async function signInToWebApp(page: Page, who: string): Promise<void> {
+    await page.goto(demo.webApp);
+    await page.getByRole('link', { name: 'Sign in with Latchkey' }).click();
+    await page.fill('[name=email]', `${who}@harbor.example`);
+    await page.fill('[name=password]', PASSWORD);
+    await page.press('[name=password]', 'Enter');
+  }
+
+  async function confirmSignOut(page: Page): Promise<void> {
+    await page.waitForURL(`${demo.latchkey}/**`);
+    await page.click('[name=logout][value=yes]');
+  }
+
+  it('signs a person in to both apps with one password, renews their tokens and signs them out of each', () =>
+    visit(async (page) => {
+      await signInToWebApp(page, 'ben');
+      expect(await page.textContent('main')).to.contain('Place and change orders for you');
+      await page.click('[name=decision][value=allow]');
+      await page.waitForURL(`${demo.webApp}/`);
+      expect(await page.textContent('h1')).to.equal('Hello, Ben Okafor');
+      for (const section of ['ID token', 'Userinfo']) {
+        const claims = page.locator('section', { has: page.getByRole('heading', { name: section }) });
+        expect(await claims.textContent())
+          .to.contain('ben@harbor.example')
+          .and.to.contain('Harbor Books');
+      }
+      expect(await page.locator('.granted').count()).to.equal(2);
+
+      const issued = String(await page.textContent('#issued'));
+      await sleep(1_000);
+      await page.getByRole('button', { name: 'Refresh now' }).click();
+      await page.locator('#issued', { hasNotText: issued }).waitFor();
+
+      await page.goto(demo.singlePageApp);
+      await page.click('#sign-in');
+      await page.waitForURL(`${demo.singlePageApp}/`);
+      await page.waitForSelector('#signed-in:visible');
+      expect(await page.textContent('#email')).to.equal('ben@harbor.example · Harbor Books');
+      expect(await page.textContent('#scope')).to.equal('openid profile email stock.read');
+      const renewed = String(await page.textContent('#renewed'));
+      await sleep(1_000);
+      await page.click('#renew');
+      await page.locator('#renewed', { hasNotText: renewed }).waitFor();
+
+      await page.click('#sign-out');
+      await confirmSignOut(page);
+      await page.waitForURL(`${demo.singlePageApp}/`);
+      await page.waitForSelector('#signed-out:visible');
+
+      await page.goto(demo.webApp);
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await page.waitForURL(`${demo.webApp}/`);
+      await page.getByRole('link', { name: 'Sign in with Latchkey' }).click();
+      await page.waitForSelector('[name=password]');
+    }));
+
+  it('signs nobody in who refuses, and grants nobody what they do not hold', () =>
+    visit(async (page) => {
+      await signInToWebApp(page, 'cleo');
+      await page.click('[name=decision][value=deny]');
+      await page.waitForURL(`${demo.webApp}/callback**`);
+      expect(await page.textContent('[role=status]')).to.contain('You did not allow it');
+
+      await page.getByRole('link', { name: 'Sign in with Latchkey' }).click();
+      expect(await page.textContent('main')).not.to.contain('orders');
+      await page.click('[name=decision][value=allow]');
+      await page.waitForURL(`${demo.webApp}/`);
+      expect(await page.textContent('h1')).to.equal('Hello, Cleo Marsh');
+      expect(await page.locator('.missing').count()).to.equal(2);
+
+      await page.getByRole('button', { name: 'Sign out' }).click();
+      await confirmSignOut(page);
+      await page.waitForURL(`${demo.webApp}/`);
+      await page.waitForSelector('text=Sign in with Latchkey');
+    }));
+
+  it('puts a person out at their next click by the command that it prints', () =>
+    visit(async (page) => {
+      await signInToWebApp(page, 'ben');
+      await page.click('[name=decision][value=allow]');
+      await page.waitForURL(`${demo.webApp}/`);
+
+      const [storeUrl = ''] = /file:\S+/.exec(demo.printed) ?? [];
+      const command = ['src/cli.ts', 'account', 'disable', 'ben@harbor.example', '--json'];
+      const shell = spawn(process.execPath, command, { env: { ...process.env, STORE_URL: storeUrl } });
+      expect(JSON.parse(await text(shell.stdout))).to.include({ status: 'disabled' });
+
+      await page.reload();
+      expect(await page.textContent('[role=status]')).to.contain('Your sign-in has ended at Latchkey');
+      await page.reload();
+      expect(await page.locator('[role=status]').count()).to.equal(0);
+    }));
+
+  it('prints every address, password and credential', () => {
+    for (const part of [demo.latchkey, demo.webApp, demo.singlePageApp, PASSWORD])
+      expect(demo.printed).to.contain(part);
+    for (const name of ['ada', 'ben', 'cleo']) expect(demo.printed).to.contain(`${name}@harbor.example`);
+    expect(demo.printed).to.match(/client_id +\S{36}\n.*client_secret +\S{43}\n.*client_id +\S{36}\n/);
+  });
+
+  it('refuses to start where a port is taken, and says which', async () => {
+    const child = run(demo.port - 1);
+    const [said, [code]] = await Promise.all([text(child.stderr), once(child, 'exit')]);
+    expect(code).to.equal(1);
+    expect(said).to.match(new RegExp(`^The demo cannot start: .*${demo.port}.* taken.*PORT=\\d+ npm run demo.*\n$`));
+  });
+
+  it('leaves nothing behind', async () => {
+    const second = await startDemo();
+    const [, folder = ''] = /file:(\S+)/.exec(second.printed) ?? [];
+    expect(existsSync(folder)).to.equal(true);
+    expect(await second.stop()).to.equal(0);
+    expect(existsSync(folder)).to.equal(false);
+  });
+});
+
+interface Demo {
+  port: number;
+  latchkey: string;
+  webApp: string;
+  singlePageApp: string;
+  printed: string;
+  /** As Ctrl-C does; answers the exit code. */
+  stop(): Promise<number>;
+}
+
+function run(port: number) {
+  const env = { PATH: process.env.PATH, PORT: String(port) };
+  return spawn(process.execPath, ['examples/demo.ts'], { env, stdio: ['ignore', 'pipe', 'pipe'] });
+}
+
+async function startDemo(): Promise<Demo> {
+  const port = await freePorts(3);
+  const child = run(port);
+  return {
+    port,
+    latchkey: `http://localhost:${port}`,
+    webApp: `http://localhost:${port + 1}`,
+    singlePageApp: `http://localhost:${port + 2}`,
+    printed: await overviewOf(child),
+    async stop() {
+      const ended = once(child, 'exit');
+      child.kill('SIGINT');
+      const [code] = await ended;
+      return code;
+    },
+  };
+}
+
+async function overviewOf({ stdout }: ReturnType<typeof run>): Promise<string> {
+  let printed = '';
+  for await (const chunk of stdout.setEncoding('utf8').iterator({ destroyOnReturn: false })) {
+    printed += chunk;
+    if (printed.includes('Ctrl-C')) return printed;
+  }
+  throw new Error(`the demo ended:\n${printed}`);
+}
+
+/** The first of `count` ports in a row. */
+async function freePorts(count: number): Promise<number> {
+  const first = await freePort();
+  const others = await Promise.all(Array.from({ length: count - 1 }, (_, index) => isFree(first + index + 1)));
+  return others.includes(false) ? freePorts(count) : first;
+}
+
+async function isFree(port: number): Promise<boolean> {
+  const server = createServer().listen(port, '127.0.0.1');
+  try {
+    await once(server, 'listening');
+    return true;
+  } catch {
+    return false;
+  } finally {
+    server.close();
+  }
+}
