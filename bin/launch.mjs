@@ -5,6 +5,7 @@
  */
 import { spawn, spawnSync } from 'node:child_process';
 import { copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync } from 'node:fs';
+import module from 'node:module';
 import { constants } from 'node:os';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
@@ -18,7 +19,10 @@ const FORWARDED = ['SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGUSR2'];
 
 /** Runs `script` (an absolute path) with `args`: in this process when its Node will do, else in one that stands in for it. */
 export async function launch(script, args) {
+  // Compiled sources are kept for the next start, also by the processes a script starts: that halves a short command.
+  process.env.NODE_COMPILE_CACHE ??= join(CACHE, 'compiled');
   if (Number.parseInt(process.versions.node, 10) >= OLDEST_MAJOR) {
+    module.enableCompileCache();
     process.argv.splice(1, Number.POSITIVE_INFINITY, script, ...args);
     await import(pathToFileURL(script).href);
     return;
