@@ -179,6 +179,7 @@ export function createProvider(options: ProviderOptions): Provider {
   compareSecretsAsDigests(provider);
   allowLoopbackForImplicit(provider);
   issueAudienceAsArray(provider);
+  nameIssuerInEveryAnswer(provider);
   return provider;
 }
 
@@ -241,4 +242,11 @@ function allowLoopbackForImplicit(provider: Provider): void {
     if (code === 'implicit-force-https' || code === 'implicit-forbid-localhost') return;
     invalidate.call(this, message, code);
   };
+}
+
+/** The engine leaves `iss` out beside an ID token; our metadata promise it for every answer (RFC 9207 §2). */
+function nameIssuerInEveryAnswer(provider: Provider): void {
+  provider.on('authorization.success', (_ctx, answer) => {
+    if (answer) answer.iss = provider.issuer;
+  });
 }
