@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import type { Audit } from '../audit.ts';
+import { scopeOfClaim } from '../oidc/claims.ts';
 import type { Requested } from '../oidc/prompts.ts';
 import { showLogin } from './login.ts';
 import { actionsOf, type Interaction, type Outcome } from './step.ts';
@@ -25,13 +26,12 @@ export interface ConsentParts {
 export function createConsent({ describe, grant, audit }: ConsentParts) {
   return {
     async show(interaction: Interaction, request: Requested): Promise<Outcome> {
-      const scopes = await describe(request.scopes);
-      const offline = request.scopes.includes('offline_access');
+      const scopes = await describe(withScopesOfClaims(request));
       const { client, account } = interaction;
       return {
         kind: 'page',
         view: 'interaction/consent',
-        data: { ...actionsOf(interaction), client, account, scopes, offline },
+        data: { ...actionsOf(interaction), client, account, scopes },
       };
     },
 
@@ -53,4 +53,10 @@ export function createConsent({ describe, grant, audit }: ConsentParts) {
       return { kind: 'finish', result: { consent: { grantId: await grant({ ...answer, grantId }, request) } } };
     },
   };
+}
+
+/** A claim asked for by itself is shown as the scope it belongs to. */
+function withScopesOfClaims({ scopes, claims }: Requested): string[] {
+  const implied = claims.map(scopeOfClaim).filter((scope) => scope !== undefined);
+  return [...new Set([...scopes, ...implied])];
 }

@@ -1,4 +1,3 @@
-import type { ClaimsParameterMember } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import { displayName } from '../accounts/account.ts';
 
@@ -80,5 +79,3 @@ export function claimsOf(
   };
   return { ...claims, sub: account.id };
 }
-
-export type RequestedClaims = Record<string, null | ClaimsParameterMember>;
