@@ -8,11 +8,11 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { Audit, AuditEventType, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
+import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Account, type AccountStatus, Email, Profile } from './account.ts';
 import { createEmailClaims } from './email-claims.ts';
-import { parseInput } from './parse-input.ts';
 import type { Passwords } from './password.ts';
 import { checkPassword } from './password-policy.ts';
 

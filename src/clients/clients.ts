@@ -7,6 +7,7 @@ import { z } from 'zod';
 import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
+import { parseInput } from '../input.ts';
 import type { Permissions } from '../permissions/permissions.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -117,30 +118,17 @@ export function isClientSecret(digests: readonly string[], presented: string): b
 }
 
 function parseNewClient(input: NewClient): z.output<typeof NewClient> {
-  const parsed = NewClient.safeParse(input);
-  if (!parsed.success) {
-    const { path, message } = parsed.error.issues[0] ?? { path: [], message: 'is invalid' };
-    const field = FIELD_NAMES[String(path[0])] ?? String(path[0]);
-    throw new AppError('invalid_request', `${field} ${message}`, { field });
-  }
-  const client = parsed.data;
+  const client = parseInput(NewClient, input);
   if (client.public && client.clientCredentials) {
     throw new AppError('invalid_request', 'an app without a secret cannot use client credentials', {
       field: 'client_credentials',
     });
   }
   if (client.implicit && client.redirectUris.length === 0) {
-    throw new AppError('invalid_request', 'the implicit flow needs a redirect URI', { field: 'redirect_uri' });
+    throw new AppError('invalid_request', 'the implicit flow needs a redirect URI', { field: 'redirect_uris' });
   }
   return client;
 }
-
-const FIELD_NAMES: Record<string, string> = {
-  redirectUris: 'redirect_uri',
-  postLogoutRedirectUris: 'post_logout_redirect_uri',
-  backchannelLogoutUri: 'backchannel_logout_uri',
-  organizationId: 'organization_id',
-};
 
 /** 256 random bits: far beyond guessing, so that a fast digest is enough to store it. */
 function newClientSecret(): string {

@@ -1,6 +1,5 @@
 import type Koa from 'koa';
 import { koaBody } from 'koa-body';
-import type { z } from 'zod';
 import { AppError } from '../errors.ts';
 
 const LIMIT = '56kb';
@@ -23,15 +22,6 @@ export function form(): Koa.Middleware {
     }
     await parse(ctx, next);
   };
-}
-
-/** @throws {AppError} `invalid_request` naming the first field at fault. */
-export function parseForm<S extends z.ZodType>(ctx: Koa.Context, schema: S): z.infer<S> {
-  const parsed = schema.safeParse({ ...(ctx.request.body as object) });
-  if (parsed.success) return parsed.data;
-  const [issue] = parsed.error.issues;
-  const field = String(issue?.path[0] ?? 'body');
-  throw new AppError('invalid_request', `${field} ${issue?.message}`, { field });
 }
 
 function bodyError(error: Error): AppError {

@@ -3,10 +3,11 @@ import type Koa from 'koa';
 import type Provider from 'oidc-provider';
 import type { Interaction as EngineInteraction } from 'oidc-provider';
 import { AppError } from '../errors.ts';
-import { form, parseForm } from '../http/form.ts';
+import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import { allowFormTarget } from '../http/security-headers.ts';
 import type { Views } from '../http/views.ts';
+import { parseInput } from '../input.ts';
 import type { Requested } from '../oidc/prompts.ts';
 import { AccountForm, chooseAccount, showAccounts } from './account-chooser.ts';
 import { type createConsent, DecisionForm } from './consent.ts';
@@ -64,11 +65,11 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
   ): Outcome | Promise<Outcome> {
     const sent = ctx.request.body as Record<string, unknown>;
     if (interaction.prompt === 'select_account' && 'account' in sent)
-      return chooseAccount(interaction, parseForm(ctx, AccountForm));
+      return chooseAccount(interaction, parseInput(AccountForm, ctx.request.body));
     if (interaction.prompt === 'consent' && 'decision' in sent) {
-      return consent.decide(interaction, consentRequest(details), parseForm(ctx, DecisionForm));
+      return consent.decide(interaction, consentRequest(details), parseInput(DecisionForm, ctx.request.body));
     }
-    return login(interaction, parseForm(ctx, LoginForm));
+    return login(interaction, parseInput(LoginForm, ctx.request.body));
   }
 
   async function load(ctx: Koa.Context): Promise<{ details: EngineInteraction; interaction: Interaction }> {

@@ -1,9 +1,9 @@
 /** Organizations and what is done with them. Knows nothing of who belongs to them: members carry its id. */
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
-import { parseInput } from '../accounts/parse-input.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
+import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Organization } from './organization.ts';

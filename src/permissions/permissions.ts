@@ -1,8 +1,8 @@
 /** The permissions an administrator has created. Knows nothing of who holds them. */
 import type { z } from 'zod';
-import { parseInput } from '../accounts/parse-input.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
+import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Permission } from './permission.ts';

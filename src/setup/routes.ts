@@ -2,9 +2,10 @@ import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
 import { AppError } from '../errors.ts';
-import { form, parseForm } from '../http/form.ts';
+import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import type { Views } from '../http/views.ts';
+import { parseInput } from '../input.ts';
 import type { Setup } from './setup.ts';
 
 const SetupForm = z.object({
@@ -29,7 +30,7 @@ export function setupRoutes({ issuer, setup, views }: { issuer: string; setup: S
   });
 
   router.post('/', form(), async function completeSetup(ctx) {
-    const { code, ...values } = parseForm(ctx, SetupForm);
+    const { code, ...values } = parseInput(SetupForm, ctx.request.body);
     try {
       const { email } = await setup.complete(code, newAdministrator(values), {
         address: ctx.ip,

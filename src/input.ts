@@ -1,5 +1,5 @@
 import type { z } from 'zod';
-import { AppError } from '../errors.ts';
+import { AppError } from './errors.ts';
 
 /**
  * What somebody wants written, in the shape of `schema`.
