@@ -56,6 +56,8 @@ function signInUrl(issuer: string, state: string): string {
 
 /** A path of ours, or the console's start: nothing a link could carry leads elsewhere. */
 function localPath(path: unknown, issuer: string): string {
-  const url = typeof path === 'string' && /^\/[A-Za-z0-9]/.test(path) ? URL.parse(path, issuer) : null;
-  return url?.origin === issuer ? `${url.pathname}${url.search}` : '/account';
+  const url = typeof path === 'string' && path.startsWith('/') ? URL.parse(path, issuer) : null;
+  // Looked at as parsed: `/a/..//evil.example` begins like a path of ours and is another site's address.
+  const isOurs = url?.origin === issuer && /^\/[A-Za-z0-9]/.test(url.pathname);
+  return isOurs ? `${url.pathname}${url.search}` : '/account';
 }
