@@ -84,6 +84,8 @@ export function createEngine(options: EngineOptions): Engine {
 
     async handle(ctx, next) {
       const context = ctx as unknown as KoaContextWithOIDC;
+      // A sandboxed frame or a local file is no app; the engine would let it read answers.
+      if (ctx.get('Origin') === 'null') delete ctx.req.headers.origin;
       if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
       const { handle } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
       await handle(ctx, next);
