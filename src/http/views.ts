@@ -67,7 +67,12 @@ function compileAll(directory: string): Map<string, Template> {
   return new Map(
     files.map((file) => {
       const filename = join(directory, file);
-      const compiled = ejs.compile(readFileSync(filename, 'utf8'), { filename, strict: true, localsName: 'it', cache: true });
+      const compiled = ejs.compile(readFileSync(filename, 'utf8'), {
+        filename,
+        strict: true,
+        localsName: 'it',
+        cache: true,
+      });
       return [file.replace(/\.ejs$/, ''), compiled as Template];
     }),
   );
