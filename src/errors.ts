@@ -9,6 +9,7 @@ export const STATUS_OF = {
   interaction_expired: 400,
   invalid_client: 401,
   invalid_token: 401,
+  expired_token: 401,
   login_required: 401,
   access_denied: 403,
   setup_closed: 403,

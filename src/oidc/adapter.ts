@@ -38,14 +38,31 @@ export function createAdapter(options: AdapterOptions): (model: string) => Adapt
   return (model) => (model === 'Client' ? clientAdapter(options) : modelAdapter(model, options));
 }
 
+/** Tokens for APIs are known this long after they have expired, so that whoever sends one is told to fetch another. */
+const KNOWN_AFTER_EXPIRY = 24 * 60 * 60;
+const API_TOKEN_MODELS = new Set(['AccessToken', 'ClientCredentials']);
+
+/** The key of a record: bearer values are digested. */
+export function recordKey(model: string, id: string): string {
+  return `${model}:${BEARER_MODELS.has(model) ? hash('sha256', id, 'base64url') : id}`;
+}
+
+/** What is stored under the key of a session that may be gone. */
+export function isTombstone(stored: Json): boolean {
+  return stored === TOMBSTONE;
+}
+
+/** The key of the record that holds the key of the session with this uid. */
+export const sessionUidKey = (uid: string) => `Session-uid:${uid}`;
+
 /** Groups that a person's or an app's records are listed under. */
 export const accountGroup = (accountId: string) => `engine:account:${accountId}`;
 const grantGroup = (grantId: string) => `engine:grant:${grantId}`;
 
 function modelAdapter(model: string, options: AdapterOptions): Adapter {
   const { storage, now, isAccountActive, findClient, effectiveScope } = options;
-  const keyOf = (id: string) => `${model}:${BEARER_MODELS.has(model) ? hash('sha256', id, 'base64url') : id}`;
-  const uidKeyOf = (uid: string) => `${model}-uid:${uid}`;
+  const keyOf = (id: string) => recordKey(model, id);
+  const isApiToken = API_TOKEN_MODELS.has(model);
 
   /** Nothing of a suspended account or app is found, whatever else the engine would do with it. */
   async function isLive({ accountId, clientId }: AdapterPayload): Promise<boolean> {
@@ -58,13 +75,14 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
 
   async function read(key: string, id: string | undefined): Promise<AdapterPayload | undefined> {
     const stored = await storage.get(key);
-    if (stored === undefined || stored === TOMBSTONE) return undefined;
+    if (stored === undefined || isTombstone(stored)) return undefined;
     const payload = unpack(stored, id);
+    if (isApiToken && Number(payload.exp) <= now()) return undefined;
     return (await isLive(payload)) ? payload : undefined;
   }
 
   async function write(id: string, payload: AdapterPayload, expiresIn: number | undefined): Promise<void> {
-    const ttl = Math.max(1, expiresIn ?? 0);
+    const ttl = Math.max(1, expiresIn ?? 0) + (isApiToken ? KNOWN_AFTER_EXPIRY : 0);
     const key = keyOf(id);
     const packed = pack(payload, id);
     if (model === 'ReplayDetection') {
@@ -74,8 +92,11 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     }
     const groups = groupsOf(payload);
     if (model === 'Session') {
-      await storage.update(key, (current) => (current === TOMBSTONE ? undefined : packed), { ttl, groups });
-      await storage.put(uidKeyOf(String(payload.uid)), key, { ttl, groups });
+      await storage.update(key, (current) => (current !== undefined && isTombstone(current) ? undefined : packed), {
+        ttl,
+        groups,
+      });
+      await storage.put(sessionUidKey(String(payload.uid)), key, { ttl, groups });
       return;
     }
     await storage.put(key, packed, { ttl, groups });
@@ -102,7 +123,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
 
   async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
     const payload = await read(keyOf(id), id);
-    if (!payload || (model !== 'AccessToken' && model !== 'ClientCredentials')) return payload;
+    if (!payload || !isApiToken) return payload;
     const { scope, clientId, accountId } = payload;
     if (!scope || !clientId) return payload;
     return {
@@ -113,7 +134,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
 
   /** The session id itself is not known here, and nobody who looks a session up by its uid needs it. */
   async function findByUid(uid: string): Promise<AdapterPayload | undefined> {
-    const key = await storage.get(uidKeyOf(uid));
+    const key = await storage.get(sessionUidKey(uid));
     return typeof key === 'string' ? read(key, undefined) : undefined;
   }
 }

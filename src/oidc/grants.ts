@@ -4,8 +4,9 @@
  */
 import type Provider from 'oidc-provider';
 import type { Grant, KoaContextWithOIDC } from 'oidc-provider';
-import { permissionsOf } from '../accounts/account.ts';
+import { type Account, permissionsOf } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
+import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import { OPENID_SCOPE_SET } from './claims.ts';
 import type { Consents } from './consents.ts';
@@ -35,18 +36,12 @@ export interface GrantsOptions {
 const SIGN_IN_CLAIMS = new Set(['sub', 'sid', 'auth_time', 'acr', 'amr', 'iss']);
 
 export function createGrants({ accounts, clients, consents }: GrantsOptions): Grants {
-  /** An app acting for itself holds what it may ask for. */
-  async function mayHave(
-    scopes: Iterable<string>,
-    { clientId, accountId }: { clientId: string; accountId?: string },
-  ): Promise<string[]> {
+  async function mayHave(scopes: Iterable<string>, { clientId, accountId }: { clientId: string; accountId?: string }) {
     const [client, account] = await Promise.all([
       clients.findActive(clientId),
       accountId === undefined ? undefined : accounts.get(accountId),
     ]);
-    const ceiling = new Set(client?.permissions);
-    const held = accountId === undefined ? ceiling : new Set(account && permissionsOf(account));
-    return [...scopes].filter((scope) => OPENID_SCOPE_SET.has(scope) || (ceiling.has(scope) && held.has(scope)));
+    return client ? scopeWithin(scopes, { client, account, actsForItself: accountId === undefined }) : [];
   }
 
   async function requested(ctx: KoaContextWithOIDC): Promise<Requested> {
@@ -105,6 +100,16 @@ export function createGrants({ accounts, clients, consents }: GrantsOptions): Gr
       return (await mayHave(scope.split(' '), token)).join(' ');
     },
   };
+}
+
+/** What of a scope may be used now. An app acting for itself holds what it may ask for. */
+export function scopeWithin(
+  scopes: Iterable<string>,
+  { client, account, actsForItself }: { client: Client; account: Account | undefined; actsForItself: boolean },
+): string[] {
+  const ceiling = new Set(client.permissions);
+  const held = actsForItself ? ceiling : new Set(account && permissionsOf(account));
+  return [...scopes].filter((scope) => OPENID_SCOPE_SET.has(scope) || (ceiling.has(scope) && held.has(scope)));
 }
 
 function widen(grant: Grant, { scopes, claims }: Requested): Promise<string> {

@@ -1,0 +1,27 @@
+import { z } from 'zod';
+import { Instant } from '../accounts/account.ts';
+import { line } from '../accounts/text.ts';
+
+/** A token its user made for a script: bound to the account, limited in scope, revocable. The token itself is not stored. */
+export const PersonalToken = z.object({
+  id: z.uuid(),
+  /** SHA-256 of the token. */
+  digest: z.string(),
+  accountId: z.string(),
+  /** What it is for, in its user's words. */
+  description: line(120),
+  /** Names of permissions. What it may do is this, as far as the account holds it now. */
+  scope: z.array(z.string()),
+  /** Its first and last characters, to tell it from others. */
+  hint: z.string(),
+  createdAt: Instant,
+  expiresAt: Instant.optional(),
+  lastUsedAt: Instant.optional(),
+  lastUsedFrom: z.string().optional(),
+  /** Shared by a token and all that it was exchanged for, one after the other. */
+  familyId: z.string(),
+  /** Set when it was exchanged for a new one: until then both work, afterwards its use means it was stolen. */
+  replacedUntil: Instant.optional(),
+  revokedAt: Instant.optional(),
+});
+export type PersonalToken = z.infer<typeof PersonalToken>;

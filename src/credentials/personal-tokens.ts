@@ -1,0 +1,224 @@
+/**
+ * Personal tokens: making, listing, exchanging, revoking and recognising them. Owns their records and the rule that what was
+ * exchanged away and comes back was stolen. Knows nothing of requests, pages or mails.
+ */
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { type Account, BUILT_IN_PERMISSION, permissionsOf } from '../accounts/account.ts';
+import type { Audit, Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import { parseInput } from '../input.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+import { PersonalToken } from './personal-token.ts';
+import { createSecretToken, digestOf } from './secret-token.ts';
+
+const MINUTE = 60;
+const HOUR = 60 * MINUTE;
+const DAY = 24 * HOUR;
+
+const DEFAULT_LIFETIME = 90 * DAY;
+const LONGEST_LIFETIME = 366 * DAY;
+const LONGEST_OVERLAP = DAY;
+/** A token that is over is still known this long: its user sees it, and its use is told from a made-up one's. */
+const REMEMBERED = 30 * DAY;
+/** The last use is written at most this often. */
+const USE_INTERVAL = MINUTE;
+/** More than anybody needs at once, and few enough to list. */
+const MOST_TOKENS = 200;
+
+export const NewPersonalToken = z.object({
+  description: PersonalToken.shape.description,
+  /** Space-separated permissions; absent: all that the account holds now. */
+  scope: z.string().max(4000).optional(),
+  /** Seconds; absent: 90 days; null: never, where that is allowed. */
+  expiresIn: z.int().positive().max(LONGEST_LIFETIME, 'must be at most 366 days').nullable().optional(),
+});
+export type NewPersonalToken = z.input<typeof NewPersonalToken>;
+
+/** The only time a token itself is known. */
+export interface MadePersonalToken {
+  token: string;
+  record: PersonalToken;
+}
+
+export interface PersonalTokens {
+  /** @throws {AppError} `invalid_request` or `invalid_scope` naming the field; `conflict` when there are too many. */
+  create(account: Account, input: NewPersonalToken, origin?: Origin): Promise<MadePersonalToken>;
+  /** Newest first: those that work, and those that expired lately. */
+  list(accountId: string): Promise<PersonalToken[]>;
+  /** @throws {AppError} `not_found` when it is not this account's. Repeating it is fine. */
+  revoke(accountId: string, id: string, origin?: Origin): Promise<void>;
+  /** A new token like it; the old one works for `overlap` seconds more. @throws {AppError} `not_found`, `invalid_request`. */
+  rotate(accountId: string, id: string, rotation: { overlap: number; origin?: Origin }): Promise<MadePersonalToken>;
+  /**
+   * The record of a token that works now, by the token itself.
+   * @throws {AppError} `expired_token` or `invalid_token`. Using one after its exchange revokes all it was exchanged for.
+   */
+  recognise(token: string, origin?: Origin): Promise<PersonalToken>;
+  /** Notes when and from where it was used, at most once a minute. */
+  noteUse(record: PersonalToken, address: string): Promise<void>;
+}
+
+export interface PersonalTokensOptions {
+  storage: Storage;
+  now: () => number;
+  audit: Audit;
+  /** Whether tokens may be made that never expire. */
+  mayBeEternal: boolean;
+}
+
+export function createPersonalTokens({ storage, now, audit, mayBeEternal }: PersonalTokensOptions): PersonalTokens {
+  const tokens = collection(storage, { kind: 'personal-token', version: 1, schema: PersonalToken });
+  const digests = collection(storage, { kind: 'personal-token-digest', version: 1, schema: z.string() });
+  const accountGroup = (accountId: string) => `personal-tokens:account:${accountId}`;
+  const familyGroup = (familyId: string) => `personal-tokens:family:${familyId}`;
+
+  async function list(accountId: string): Promise<PersonalToken[]> {
+    const found = await Array.fromAsync(tokens.all(accountGroup(accountId)));
+    return found.filter((token) => token.revokedAt === undefined).sort((a, b) => b.createdAt - a.createdAt);
+  }
+
+  /** Ends a token; its record stays for a while. */
+  async function end(digest: string): Promise<PersonalToken | undefined> {
+    return tokens.update(digest, (token) => ({ ...token, revokedAt: token.revokedAt ?? now() }), { ttl: REMEMBERED });
+  }
+
+  async function endFamily({ familyId, accountId, id }: PersonalToken, origin: Origin): Promise<void> {
+    for await (const member of tokens.all(familyGroup(familyId))) await end(member.digest);
+    await audit.record({ ...origin, type: 'token_reuse_detected', accountId, detail: { token: id } });
+  }
+
+  async function write(record: PersonalToken): Promise<void> {
+    const groups = [accountGroup(record.accountId), familyGroup(record.familyId)];
+    const options = record.expiresAt === undefined ? {} : { ttl: record.expiresAt - now() + REMEMBERED };
+    await digests.insert(record.id, record.digest, options);
+    await tokens.insert(record.digest, record, { ...options, groups });
+  }
+
+  async function findOwn(accountId: string, id: string): Promise<PersonalToken> {
+    const digest = z.uuid().safeParse(id).success ? await digests.get(id) : undefined;
+    const token = digest === undefined ? undefined : await tokens.get(digest);
+    if (token?.accountId !== accountId) throw new AppError('not_found', 'there is no such token');
+    return token;
+  }
+
+  return {
+    list,
+
+    async create(account, input, origin = {}) {
+      const { description, scope, expiresIn = DEFAULT_LIFETIME } = parseInput(NewPersonalToken, input);
+      if (expiresIn === null && !mayBeEternal) throw invalid('expires_in', 'tokens have to expire here');
+      if ((await list(account.id)).length >= MOST_TOKENS)
+        throw new AppError('conflict', 'there are too many tokens; revoke some first');
+      const made = make({
+        accountId: account.id,
+        description,
+        scope: scopeWithin(account, scope),
+        now: now(),
+        expiresIn,
+      });
+      // Before the token rather than after it: a token without its event must not exist.
+      await audit.record({
+        ...origin,
+        type: 'token_created',
+        accountId: account.id,
+        detail: { token: made.record.id },
+      });
+      await write(made.record);
+      return made;
+    },
+
+    async revoke(accountId, id, origin = {}) {
+      const token = await findOwn(accountId, id);
+      if (token.revokedAt !== undefined) return;
+      await end(token.digest);
+      await audit.record({ ...origin, type: 'token_revoked', accountId, detail: { token: id } });
+    },
+
+    async rotate(accountId, id, { overlap, origin = {} }) {
+      if (!Number.isInteger(overlap) || overlap < 0 || overlap > LONGEST_OVERLAP)
+        throw invalid('overlap', 'must be 0 to 86400 seconds');
+      const old = await findOwn(accountId, id);
+      // Taken first: of two exchanges at once one counts.
+      const until = now() + overlap;
+      const replaced = await tokens.update(old.digest, (token) =>
+        isCurrent(token, now()) ? { ...token, replacedUntil: until } : undefined,
+      );
+      if (!replaced) throw new AppError('conflict', 'this token has expired, was revoked or was exchanged already');
+      const lifetime = old.expiresAt === undefined ? null : old.expiresAt - old.createdAt;
+      const made = make({ ...old, now: now(), expiresIn: lifetime, familyId: old.familyId });
+      await audit.record({
+        ...origin,
+        type: 'token_created',
+        accountId,
+        detail: { token: made.record.id, replaces: id },
+      });
+      await write(made.record);
+      return made;
+    },
+
+    async recognise(token, origin = {}) {
+      const record = await tokens.get(digestOf(token));
+      if (!record || record.revokedAt !== undefined)
+        throw new AppError('invalid_token', 'the token is unknown or was revoked');
+      if (record.replacedUntil !== undefined && record.replacedUntil <= now()) {
+        await endFamily(record, origin);
+        throw new AppError('invalid_token', 'the token was exchanged for another one');
+      }
+      if (record.expiresAt !== undefined && record.expiresAt <= now())
+        throw new AppError('expired_token', 'the token has expired');
+      return record;
+    },
+
+    async noteUse({ digest, lastUsedAt = 0 }, address) {
+      if (now() - lastUsedAt < USE_INTERVAL) return;
+      const noted = tokens.update(digest, (token) => ({ ...token, lastUsedAt: now(), lastUsedFrom: address }));
+      // A store that cannot be written to is no reason to refuse what can be read.
+      await noted.catch(() => undefined);
+    },
+  };
+}
+
+/** What may be asked for is what the account holds, but never the right to make tokens. */
+function scopeWithin(account: Account, scope: string | undefined): string[] {
+  const held = permissionsOf(account).filter((name) => name !== BUILT_IN_PERMISSION);
+  if (scope === undefined) return held;
+  const wanted = [...new Set(scope.split(' ').filter((name) => name !== ''))];
+  const refused = wanted.find((name) => !held.includes(name));
+  if (refused === undefined) return wanted;
+  throw new AppError('invalid_scope', `scope: ${JSON.stringify(refused)} is not a permission you can give a token`, {
+    field: 'scope',
+  });
+}
+
+interface Ingredients extends Pick<PersonalToken, 'accountId' | 'description' | 'scope'> {
+  now: number;
+  expiresIn: number | null;
+  familyId?: string;
+}
+
+function make({ accountId, description, scope, now, expiresIn, familyId }: Ingredients): MadePersonalToken {
+  const token = createSecretToken('lk_pat_');
+  const id = randomUUID();
+  const record = {
+    id,
+    accountId,
+    description,
+    scope,
+    digest: digestOf(token),
+    hint: `${token.slice(0, 11)}…${token.slice(-4)}`,
+    createdAt: now,
+    familyId: familyId ?? id,
+    ...(expiresIn === null ? {} : { expiresAt: now + expiresIn }),
+  };
+  return { token, record };
+}
+
+function isCurrent({ revokedAt, replacedUntil, expiresAt }: PersonalToken, now: number): boolean {
+  return revokedAt === undefined && replacedUntil === undefined && (expiresAt === undefined || expiresAt > now);
+}
+
+function invalid(field: string, problem: string): AppError {
+  return new AppError('invalid_request', `${field}: ${problem}`, { field });
+}

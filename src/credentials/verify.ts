@@ -1,0 +1,101 @@
+/**
+ * The one check of every credential that comes in an `Authorization` header: who, what, until when. Owns the rule that
+ * what a credential may do is worked out at each use. What the protocol engine issued it asks for by a function.
+ */
+import { type Account, permissionsOf } from '../accounts/account.ts';
+import type { Accounts } from '../accounts/accounts.ts';
+import type { Origin } from '../audit.ts';
+import type { Client } from '../clients/client.ts';
+import { AppError } from '../errors.ts';
+import type { PersonalToken } from './personal-token.ts';
+import type { PersonalTokens } from './personal-tokens.ts';
+import { digestOf, prefixOf } from './secret-token.ts';
+
+export type CredentialKind = 'personal_token' | 'access_token';
+
+/** A credential that may be used now. */
+export interface Verified {
+  kind: CredentialKind;
+  /** Names the credential without being it. */
+  id: string;
+  /** Whose it is; absent when an app acts for itself. */
+  account?: Account;
+  /** The app it was issued to. */
+  client?: Client;
+  /** What it may do now. */
+  scope: string[];
+  issuedAt: number;
+  /** Absent: never. */
+  expiresAt?: number;
+}
+
+/** An access token of the engine, with everything it depends on: still there, still allowed. */
+export interface LiveAccessToken {
+  account?: Account;
+  client: Client;
+  scope: string[];
+  issuedAt: number;
+  expiresAt: number;
+}
+
+/** Finds an opaque access token. `expired` for one that was real until lately. */
+export type FindAccessToken = (value: string) => Promise<LiveAccessToken | 'expired' | undefined>;
+
+export interface Verifier {
+  /**
+   * @param token What came after the scheme, or undefined when nothing usable did.
+   * @throws {AppError} `invalid_token`, `expired_token`.
+   */
+  verify(token: string | undefined, origin: Origin & { address: string }): Promise<Verified>;
+}
+
+export interface VerifierOptions {
+  personalTokens: PersonalTokens;
+  accounts: Pick<Accounts, 'findActive'>;
+  findAccessToken: FindAccessToken;
+}
+
+export function createVerifier({ personalTokens, accounts, findAccessToken }: VerifierOptions): Verifier {
+  async function verifyPersonalToken(token: string, origin: Origin & { address: string }): Promise<Verified> {
+    const record = await personalTokens.recognise(token, origin);
+    const account = await accounts.findActive(record.accountId);
+    if (!account) throw invalid();
+    await personalTokens.noteUse(record, origin.address);
+    return { kind: 'personal_token', id: record.id, account, scope: heldScope(record, account), ...lifetimeOf(record) };
+  }
+
+  async function verifyAccessToken(token: string): Promise<Verified> {
+    const found = await findAccessToken(token);
+    if (found === 'expired') throw new AppError('expired_token', 'the token has expired');
+    if (!found) throw invalid();
+    return { kind: 'access_token', id: digestOf(token).slice(0, 22), ...found };
+  }
+
+  return {
+    async verify(token, origin) {
+      if (token === undefined) throw invalid();
+      // A wrong checksum ends here, before anything is looked up.
+      if (OUR_FORM.test(token)) {
+        if (prefixOf(token) !== 'lk_pat_') throw invalid();
+        return verifyPersonalToken(token, origin);
+      }
+      return verifyAccessToken(token);
+    },
+  };
+}
+
+/** What starts like this is one of our tokens, or a failed attempt at one. */
+const OUR_FORM = /^lk_(pat|app|sso)_/;
+
+function heldScope({ scope }: PersonalToken, account: Account): string[] {
+  const held = new Set(permissionsOf(account));
+  return scope.filter((name) => held.has(name));
+}
+
+function lifetimeOf({ createdAt, expiresAt }: PersonalToken) {
+  return { issuedAt: createdAt, ...(expiresAt === undefined ? {} : { expiresAt }) };
+}
+
+function invalid(): AppError {
+  return new AppError('invalid_token', 'the token is missing, malformed, unknown or revoked');
+}

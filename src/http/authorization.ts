@@ -1,0 +1,24 @@
+import type { IncomingMessage } from 'node:http';
+
+/** token68 (RFC 9110 §11.2) of a reasonable length. */
+const CREDENTIALS = /^([A-Za-z]+) +([A-Za-z0-9._~+/-]{1,4096}=*)$/;
+
+/**
+ * The token of an `Authorization` header with scheme `Bearer` (RFC 6750 §2.1) or `Token`, in any case (RFC 9110 §11.1). Undefined
+ * for whatever else is sent, two such headers included.
+ */
+export function tokenOf(request: IncomingMessage): string | undefined {
+  const header = request.headers.authorization;
+  if (header === undefined || isRepeated(request)) return undefined;
+  const [, scheme = '', token] = CREDENTIALS.exec(header) ?? [];
+  return /^(bearer|token)$/i.test(scheme) ? token : undefined;
+}
+
+/** Node keeps the first of several and says nothing. */
+function isRepeated({ rawHeaders }: IncomingMessage): boolean {
+  let count = 0;
+  for (let index = 0; index < rawHeaders.length; index += 2) {
+    if (rawHeaders[index]?.toLowerCase() === 'authorization') count += 1;
+  }
+  return count > 1;
+}

@@ -1,0 +1,70 @@
+/**
+ * Opaque access tokens as APIs see them: the engine's records, read without the engine, which would load more than is needed.
+ * A token works while its grant, its account, its app and, unless it may outlive it, its session are there.
+ */
+import type { AdapterPayload } from 'oidc-provider';
+import type { Account } from '../accounts/account.ts';
+import type { Client } from '../clients/client.ts';
+import type { FindAccessToken } from '../credentials/verify.ts';
+import type { Storage } from '../storage/storage.ts';
+import { isTombstone, recordKey, sessionUidKey } from './adapter.ts';
+import { scopeWithin } from './grants.ts';
+
+export interface AccessTokensOptions {
+  storage: Storage;
+  now: () => number;
+  findAccount: (id: string) => Promise<Account | undefined>;
+  findClient: (id: string) => Promise<Client | undefined>;
+}
+
+export function createFindAccessToken({ storage, now, findAccount, findClient }: AccessTokensOptions): FindAccessToken {
+  async function read(key: string): Promise<AdapterPayload | undefined> {
+    const stored = await storage.get(key);
+    return stored === undefined || isTombstone(stored) ? undefined : (stored as AdapterPayload);
+  }
+
+  async function readSession(uid: string): Promise<AdapterPayload | undefined> {
+    const key = await storage.get(sessionUidKey(uid));
+    return typeof key === 'string' ? read(key) : undefined;
+  }
+
+  async function isGranted({ grantId, accountId, clientId }: AdapterPayload): Promise<boolean> {
+    if (grantId === undefined) return true;
+    const grant = await read(recordKey('Grant', grantId));
+    return grant?.accountId === accountId && grant?.clientId === clientId;
+  }
+
+  /** The session must still be the one the token came from: same person, same grant for this app. */
+  async function isInSession({
+    expiresWithSession,
+    sessionUid,
+    accountId,
+    grantId,
+    clientId = '',
+  }: AdapterPayload): Promise<boolean> {
+    if (!expiresWithSession) return true;
+    const session = sessionUid === undefined ? undefined : await readSession(sessionUid);
+    return session?.accountId === accountId && session?.authorizations?.[clientId]?.grantId === grantId;
+  }
+
+  return async function findAccessToken(value) {
+    const [own, byApp] = await Promise.all([
+      read(recordKey('AccessToken', value)),
+      read(recordKey('ClientCredentials', value)),
+    ]);
+    const token = own ?? byApp;
+    if (!token?.clientId) return undefined;
+    const { clientId, accountId, scope = '', iat = 0, exp = 0 } = token;
+    const [client, account, granted, inSession] = await Promise.all([
+      findClient(clientId),
+      accountId === undefined ? undefined : findAccount(accountId),
+      isGranted(token),
+      isInSession(token),
+    ]);
+    const actsForItself = accountId === undefined;
+    if (!client || !(actsForItself || account) || !granted || !inSession) return undefined;
+    if (exp <= now()) return 'expired';
+    const usable = scopeWithin(scope.split(' '), { client, account, actsForItself });
+    return { client, ...(account ? { account } : {}), scope: usable.filter(Boolean), issuedAt: iat, expiresAt: exp };
+  };
+}
