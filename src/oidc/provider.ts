@@ -95,6 +95,7 @@ export function createProvider(options: ProviderOptions): Provider {
 
     clients: [consoleClient(issuer)],
     clientDefaults: { token_endpoint_auth_method: 'client_secret_basic' },
+    assertJwtClientAuthClaimsAndHeader: assertOneAudience,
     allowOmittingSingleRegisteredRedirectUri: false,
     pkce: {
       required: (_ctx, client) => client.tokenEndpointAuthMethod === 'none' && client.clientId !== CONSOLE_CLIENT_ID,
@@ -220,6 +221,11 @@ async function assertClaimsParameter(_ctx: KoaContextWithOIDC, claims: object): 
       throw new errors.InvalidRequest('claims must name at most 100 claims, each null or an object');
     }
   }
+}
+
+/** An assertion that names others beside us could be used by one of them at us (FAPI 2.0 Security Profile). */
+async function assertOneAudience(_ctx: KoaContextWithOIDC, { aud }: Record<string, unknown>): Promise<void> {
+  if (typeof aud !== 'string') throw new errors.InvalidClientAuth('audience (aud) must be a single string');
 }
 
 /** The adapter hands the engine the digests of an app's secrets in place of a secret. */
