@@ -10,11 +10,16 @@ import { displayName } from './accounts/account.ts';
 import { createAccounts } from './accounts/accounts.ts';
 import { createPasswords } from './accounts/password.ts';
 import { createPasswordSignIn } from './accounts/sign-in.ts';
+import { createCallers } from './api/caller.ts';
+import { apiRoutes } from './api/routes.ts';
 import { createAudit } from './audit.ts';
 import { createClients } from './clients/clients.ts';
 import type { Config } from './config.ts';
+import { createPersonalTokens } from './credentials/personal-tokens.ts';
+import { createVerifier } from './credentials/verify.ts';
 import { healthRoutes } from './health/routes.ts';
 import { createAssets } from './http/assets.ts';
+import { tokenOf } from './http/authorization.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createThrottle } from './http/rate-limit.ts';
@@ -25,17 +30,20 @@ import { describeClient, describeScopes, OWN_PAGES } from './interactions/descri
 import { enginePages } from './interactions/engine-pages.ts';
 import { createLogin } from './interactions/login.ts';
 import { interactionRoutes } from './interactions/routes.ts';
+import { createFindAccessToken } from './oidc/access-tokens.ts';
 import { createAdapter } from './oidc/adapter.ts';
 import { claimsOf } from './oidc/claims.ts';
 import { toMetadata } from './oidc/client-metadata.ts';
 import { createConsents } from './oidc/consents.ts';
 import { createEngine } from './oidc/engine.ts';
 import { createGrants } from './oidc/grants.ts';
+import { createSignIdentity } from './oidc/identity-assertion.ts';
 import { ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
+import { verifyRoutes } from './resource-server/verify-routes.ts';
 import { setupRoutes } from './setup/routes.ts';
 import { createSetup } from './setup/setup.ts';
 import { directoryOf, openStorage } from './storage/open.ts';
@@ -60,16 +68,17 @@ export async function openDirectory({ storeUrl, secretKeys: configured }: Pick<C
   const organizations = createOrganizations({ storage, now, audit });
   const permissions = createPermissions({ storage, now, audit });
   const passwords = createPasswords();
+  const sessions = createSessions({ storage });
   const accounts = createAccounts({
     storage,
     now,
     audit,
     passwords,
-    endSessions: createSessions({ storage }).endAll,
+    endSessions: sessions.endAll,
     organizationName: async (id) => (await organizations.get(id))?.name,
     permissionNames: permissions.names,
   });
-  const clients = createClients({ storage, now, audit, permissions });
+  const clients = createClients({ storage, now, audit, permissions, endGrants: sessions.endGrants });
   const signingKeys = createSigningKeys({ storage, sealing, audit, now });
   const setup = createSetup({ storage, sealing, accounts, audit });
   return { storage, sealing, audit, organizations, permissions, passwords, accounts, clients, signingKeys, setup };
@@ -105,6 +114,16 @@ export async function createApp(directory: Directory, { config, log }: { config:
     return organization && { id: organization.id, name: organization.name };
   };
 
+  const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
+  const findAccessToken = createFindAccessToken({
+    storage,
+    now,
+    findAccount: accounts.findActive,
+    findClient: clients.findActive,
+  });
+  const verifier = createVerifier({ personalTokens, accounts, findAccessToken });
+  const signIdentity = createSignIdentity({ issuer, signingKeys, now });
+
   const grants = createGrants({ accounts, clients, consents: createConsents({ storage, now }) });
   const engine = createEngine({
     audit,
@@ -139,6 +158,8 @@ export async function createApp(directory: Directory, { config, log }: { config:
     audit,
   });
 
+  const callers = createCallers({ verifier, tokenOf, findSession: engine.browserSession });
+
   const app = new Koa({ proxy: true, keys: sealing.cookieKeys });
   app.on('error', (error) => log.warn({ err: error }, 'connection failed'));
   app
@@ -159,7 +180,9 @@ export async function createApp(directory: Directory, { config, log }: { config:
         findAccount,
       }).routes(),
     )
-    .use(accountConsoleRoutes({ issuer, views, signedInAccount: engine.signedInAccount, findOrganization }).routes())
+    .use(verifyRoutes({ issuer, verifier, signIdentity }).routes())
+    .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
+    .use(accountConsoleRoutes({ issuer, views, findSession: engine.browserSession, findOrganization }).routes())
     .use(engine.handle); // last: answers what is left
   return app;
 }

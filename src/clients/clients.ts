@@ -39,7 +39,9 @@ export interface Clients {
   get(id: string): Promise<Client | undefined>;
   /** The app when it may act now. */
   findActive(id: string): Promise<Client | undefined>;
+  /** Also ends whatever it was given. @throws {AppError} `not_found` */
   disable(id: string): Promise<void>;
+  /** It may act again, with nothing left of what it was given earlier. @throws {AppError} `not_found` */
   enable(id: string): Promise<void>;
   /** Deletes the app; whatever it was given dies with it. */
   remove(id: string): Promise<void>;
@@ -50,9 +52,11 @@ export interface ClientsOptions {
   now: () => number;
   audit: Audit;
   permissions: Permissions;
+  /** Ends everything an app was given; called again after a crash. */
+  endGrants(clientId: string): Promise<void>;
 }
 
-export function createClients({ storage, now, audit, permissions }: ClientsOptions): Clients {
+export function createClients({ storage, now, audit, permissions, endGrants }: ClientsOptions): Clients {
   const clients = collection(storage, { kind: 'client', version: 1, schema: Client });
 
   async function checkPermissions(names: readonly string[]): Promise<void> {
@@ -96,16 +100,20 @@ export function createClients({ storage, now, audit, permissions }: ClientsOptio
 
     async disable(id) {
       await change(id, (client) => ({ ...client, disabledAt: client.disabledAt ?? now() }));
+      await endGrants(id);
       await audit.record({ type: 'app_changed', clientId: id, detail: { change: 'disabled' } });
     },
 
     async enable(id) {
+      // What a crash during disabling left behind must not come back to life. An active app keeps its grants.
+      if ((await clients.get(id))?.disabledAt !== undefined) await endGrants(id);
       await change(id, ({ disabledAt: _, ...client }) => client);
       await audit.record({ type: 'app_changed', clientId: id, detail: { change: 'enabled' } });
     },
 
     async remove(id) {
       if (!(await clients.delete(id))) throw new AppError('not_found', 'there is no such app');
+      await endGrants(id);
       await audit.record({ type: 'app_deleted', clientId: id });
     },
   };

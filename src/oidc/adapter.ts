@@ -57,6 +57,7 @@ export const sessionUidKey = (uid: string) => `Session-uid:${uid}`;
 
 /** Groups that a person's or an app's records are listed under. */
 export const accountGroup = (accountId: string) => `engine:account:${accountId}`;
+export const clientGroup = (clientId: string) => `engine:client:${clientId}`;
 const grantGroup = (grantId: string) => `engine:grant:${grantId}`;
 
 function modelAdapter(model: string, options: AdapterOptions): Adapter {
@@ -90,6 +91,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
         throw new errors.InvalidClientAuth('assertion was already used');
       return;
     }
+    if (model === 'ClientCredentials') await refuseBeyondCeiling(payload);
     const groups = groupsOf(payload);
     if (model === 'Session') {
       await storage.update(key, (current) => (current !== undefined && isTombstone(current) ? undefined : packed), {
@@ -100,6 +102,12 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
       return;
     }
     await storage.put(key, packed, { ttl, groups });
+  }
+
+  /** An app may be told only of a scope that it can use. */
+  async function refuseBeyondCeiling({ scope, clientId = '' }: AdapterPayload): Promise<void> {
+    if (!scope || (await effectiveScope({ scope, clientId })) === scope) return;
+    throw new errors.InvalidScope('requested scope is not allowed', scope);
   }
 
   async function consume(id: string): Promise<void> {
@@ -171,8 +179,12 @@ async function erase(storage: Storage, key: string): Promise<void> {
   else await storage.delete(key);
 }
 
-function groupsOf({ accountId, grantId }: AdapterPayload): string[] {
+/** What an app was given stands on these; without them its other records are worth nothing. */
+const GIVEN_TO_CLIENT = new Set(['ClientCredentials', 'Grant']);
+
+function groupsOf({ kind = '', accountId, clientId, grantId }: AdapterPayload): string[] {
   return [
+    ...(typeof clientId === 'string' && GIVEN_TO_CLIENT.has(kind) ? [clientGroup(clientId)] : []),
     ...(typeof accountId === 'string' ? [accountGroup(accountId)] : []),
     ...(typeof grantId === 'string' ? [grantGroup(grantId)] : []),
   ];

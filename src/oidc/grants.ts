@@ -102,13 +102,14 @@ export function createGrants({ accounts, clients, consents }: GrantsOptions): Gr
   };
 }
 
-/** What of a scope may be used now. An app acting for itself holds what it may ask for. */
+/** What of a scope may be used now. An app acting for itself holds what it may ask for, and is no person to sign in. */
 export function scopeWithin(
   scopes: Iterable<string>,
   { client, account, actsForItself }: { client: Client; account: Account | undefined; actsForItself: boolean },
 ): string[] {
   const ceiling = new Set(client.permissions);
-  const held = actsForItself ? ceiling : new Set(account && permissionsOf(account));
+  if (actsForItself) return [...scopes].filter((scope) => ceiling.has(scope));
+  const held = new Set(account && permissionsOf(account));
   return [...scopes].filter((scope) => OPENID_SCOPE_SET.has(scope) || (ceiling.has(scope) && held.has(scope)));
 }
 
