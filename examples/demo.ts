@@ -91,9 +91,12 @@ async function serve(port: number, app: Koa): Promise<void> {
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {
+  // A Ctrl-C may arrive more than once: from the terminal, and from whatever started this.
+  let stopped: Promise<void> | undefined;
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
-    process.once(signal, async () => {
-      await stop();
+    process.on(signal, async () => {
+      stopped ??= stop();
+      await stopped;
       process.exit(0);
     });
   }

@@ -37,6 +37,10 @@ describe('the demo', function () {
   async function signInToWebApp(page: Page, who: string): Promise<void> {
     await page.goto(demo.webApp);
     await page.getByRole('link', { name: 'Sign in with Latchkey' }).click();
+    await fillIn(page, who);
+  }
+
+  async function fillIn(page: Page, who: string): Promise<void> {
     await page.fill('[name=email]', `${who}@harbor.example`);
     await page.fill('[name=password]', PASSWORD);
     await page.press('[name=password]', 'Enter');
@@ -127,6 +131,24 @@ describe('the demo', function () {
       expect(await page.locator('[role=status]').count()).to.equal(0);
     }));
 
+  it('keeps its single-page app working when the page says code instead', () =>
+    visit(async (page) => {
+      await page.route('**/user-manager.js', async (route) => {
+        const body = await (await route.fetch()).text();
+        await route.fulfill({ contentType: 'text/javascript', body: body.replace("'id_token token'", "'code'") });
+      });
+      await page.goto(demo.singlePageApp);
+      await page.click('#sign-in');
+      await fillIn(page, 'cleo');
+      await page.waitForSelector('#signed-in:visible');
+      const renewed = String(await page.textContent('#renewed'));
+      await sleep(1_000);
+      const exchange = page.waitForRequest(`${demo.latchkey}/identity/token`);
+      await page.click('#renew');
+      await exchange;
+      await page.locator('#renewed', { hasNotText: renewed }).waitFor();
+    }));
+
   it('prints every address, password and credential', () => {
     for (const part of [demo.latchkey, demo.webApp, demo.singlePageApp, PASSWORD])
       expect(demo.printed).to.contain(part);
@@ -156,7 +178,7 @@ interface Demo {
   webApp: string;
   singlePageApp: string;
   printed: string;
-  /** As Ctrl-C does; answers the exit code. */
+  /** As Ctrl-C does, which reaches it from the terminal and from npm; answers the exit code. */
   stop(): Promise<number>;
 }
 
@@ -176,7 +198,7 @@ async function startDemo(): Promise<Demo> {
     printed: await overviewOf(child),
     async stop() {
       const ended = once(child, 'exit');
-      child.kill('SIGINT');
+      for (let times = 0; times < 2; times++) child.kill('SIGINT');
       const [code] = await ended;
       return code;
     },

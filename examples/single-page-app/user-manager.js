@@ -3,7 +3,7 @@ const settings = await (await fetch('/settings.json')).json();
 
 export const manager = new Oidc.UserManager({
   ...settings,
-  response_type: 'id_token token',
+  response_type: 'id_token token', // 'code' is all it takes to move to code + PKCE
   scope: 'openid profile email stock.read',
   redirect_uri: `${location.origin}/callback.html`,
   post_logout_redirect_uri: `${location.origin}/`,
