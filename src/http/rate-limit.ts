@@ -77,7 +77,9 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
 
 /** The count after one more, or undefined when the limit is reached. A record outlives its window by up to a window. */
 function oneMore(count: z.infer<typeof Count> | undefined, rule: Rule, time: number) {
-  if (!count || count.until <= time) return { used: 1, until: time + rule.window };
+  // A window that ends later than one begun now was begun under a clock that has been put back since.
+  const isOver = !count || count.until <= time || count.until > time + rule.window;
+  if (isOver) return { used: 1, until: time + rule.window };
   return count.used < rule.limit ? { ...count, used: count.used + 1 } : undefined;
 }
 
