@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto';
 import type { Adapter, AdapterPayload } from 'oidc-provider';
 import { errors } from 'oidc-provider';
+import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
 import type { Json, Storage } from '../storage/storage.ts';
 
@@ -30,6 +31,8 @@ export interface AdapterOptions {
   /** The metadata of an app that may act now, as the engine wants it. */
   findClient: (clientId: string) => Promise<AdapterPayload | undefined>;
   isAccountActive: (accountId: string) => Promise<boolean>;
+  /** A personal token that may be used now, in the shape of an access token, for introspection. */
+  findPersonalToken: (token: string) => Promise<AdapterPayload | undefined>;
   /** The scopes a token may be used with now: its own, within what its account holds and its app may ask for. */
   effectiveScope: (token: { scope: string; accountId?: string; clientId: string }) => Promise<string>;
 }
@@ -83,7 +86,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   }
 
   async function write(id: string, payload: AdapterPayload, expiresIn: number | undefined): Promise<void> {
-    const ttl = Math.max(1, expiresIn ?? 0) + (isApiToken ? KNOWN_AFTER_EXPIRY : 0);
+    const ttl = Math.max(1, Math.ceil(expiresIn ?? 0)) + (isApiToken ? KNOWN_AFTER_EXPIRY : 0);
     const key = keyOf(id);
     const packed = pack(payload, id);
     if (model === 'ReplayDetection') {
@@ -130,6 +133,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   };
 
   async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
+    if (model === 'AccessToken' && prefixOf(id) === 'lk_pat_') return options.findPersonalToken(id);
     const payload = await read(keyOf(id), id);
     if (!payload || !isApiToken) return payload;
     const { scope, clientId, accountId } = payload;

@@ -8,6 +8,7 @@ import Provider, { errors } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import { isClientSecret } from '../clients/clients.ts';
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
+import { assertClientAssertion } from './client-assertion.ts';
 import { issueAudienceAsArray } from './id-token-audience.ts';
 import { type ConsentPolicy, createPrompts } from './prompts.ts';
 
@@ -95,7 +96,7 @@ export function createProvider(options: ProviderOptions): Provider {
 
     clients: [consoleClient(issuer)],
     clientDefaults: { token_endpoint_auth_method: 'client_secret_basic' },
-    assertJwtClientAuthClaimsAndHeader: assertOneAudience,
+    assertJwtClientAuthClaimsAndHeader: assertClientAssertion,
     allowOmittingSingleRegisteredRedirectUri: false,
     pkce: {
       required: (_ctx, client) => client.tokenEndpointAuthMethod === 'none' && client.clientId !== CONSOLE_CLIENT_ID,
@@ -213,19 +214,27 @@ function mayUseFromBrowser(ctx: KoaContextWithOIDC, client: { tokenEndpointAuthM
   return ctx.oidc.route === 'userinfo' || client.tokenEndpointAuthMethod === 'none';
 }
 
-/** Members are null or objects (OIDC Core §5.5.1), and no request needs more than this many. */
-async function assertClaimsParameter(_ctx: KoaContextWithOIDC, claims: object): Promise<void> {
+/** No request needs more of the `claims` parameter (OIDC Core §5.5), which is parsed, stored and written out several times. */
+const CLAIMS_LIMIT = { characters: 8_000, members: 100, levels: 5 };
+
+/** Each requested claim is null or an object (OIDC Core §5.5.1). */
+async function assertClaimsParameter({ oidc }: KoaContextWithOIDC, claims: object): Promise<void> {
+  if (String(oidc.params?.claims).length > CLAIMS_LIMIT.characters || !isShallow(claims, CLAIMS_LIMIT.levels)) {
+    throw new errors.InvalidRequest('claims is too long, too deep or has names that no claim has');
+  }
   for (const requested of Object.values(claims)) {
     const members = Object.values((requested ?? {}) as object);
-    if (members.length > 100 || members.some((member) => typeof member !== 'object' || Array.isArray(member))) {
+    const areRequests = members.every((member) => typeof member === 'object' && !Array.isArray(member));
+    if (members.length > CLAIMS_LIMIT.members || !areRequests) {
       throw new errors.InvalidRequest('claims must name at most 100 claims, each null or an object');
     }
   }
 }
 
-/** An assertion that names others beside us could be used by one of them at us (FAPI 2.0 Security Profile). */
-async function assertOneAudience(_ctx: KoaContextWithOIDC, { aud }: Record<string, unknown>): Promise<void> {
-  if (typeof aud !== 'string') throw new errors.InvalidClientAuth('audience (aud) must be a single string');
+function isShallow(value: unknown, levels: number): boolean {
+  if (typeof value !== 'object' || value === null) return true;
+  const members = Object.entries(value);
+  return levels > 0 && members.every(([name, member]) => name !== '__proto__' && isShallow(member, levels - 1));
 }
 
 /** The adapter hands the engine the digests of an app's secrets in place of a secret. */
