@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
+import { freePort } from './support/redis.ts';
 
 /** The Node of these tests and the one npm runs on, which may be too old for us: the launcher has to do with both. */
 const nodes = new Set([process.execPath, process.env.npm_node_execpath ?? process.execPath]);
@@ -53,3 +54,21 @@ for (const node of nodes) {
     });
   });
 }
+
+describe('npm start', () => {
+  it('ends the server when npm is told to stop', async () => {
+    const directory = mkdtempSync(join(tmpdir(), 'latchkey-start-'));
+    const port = String(await freePort());
+    const settings = { PORT: port, ISSUER: `http://localhost:${port}`, STORE_URL: `file:${directory}` };
+    const npm = spawn('npm', ['start'], { env: { ...process.env, ...settings }, stdio: ['ignore', 'pipe', 'inherit'] });
+    const ended = once(npm, 'exit');
+    for await (const chunk of npm.stdout.iterator({ destroyOnReturn: false })) {
+      if (String(chunk).includes('Latchkey is at')) break;
+    }
+    npm.kill('SIGTERM');
+    expect(await ended).to.deep.equal([0, null]);
+    const refused = await fetch(settings.ISSUER).catch((error: Error) => error);
+    expect(refused).to.be.instanceOf(Error);
+    rmSync(directory, { recursive: true });
+  });
+});

@@ -12,7 +12,6 @@ export function mochaGlobalTeardown(this: Runner): void {
 
 /** Runs only when something keeps the process alive. */
 function failForLeftovers(): void {
-  const leftovers = process.getActiveResourcesInfo().filter((name) => !/^(TTY|Pipe)Wrap$/.test(name));
-  console.error(`The tests left running: ${leftovers.join(', ')}`);
+  console.error(`The tests left running: ${process.getActiveResourcesInfo().join(', ')}`);
   process.exit(1);
 }
