@@ -30,7 +30,7 @@ import { describeClient, describeScopes, OWN_PAGES } from './interactions/descri
 import { enginePages } from './interactions/engine-pages.ts';
 import { createLogin } from './interactions/login.ts';
 import { interactionRoutes } from './interactions/routes.ts';
-import { createFindAccessToken } from './oidc/access-tokens.ts';
+import { asEngineToken, createFindAccessToken } from './oidc/access-tokens.ts';
 import { createAdapter } from './oidc/adapter.ts';
 import { claimsOf } from './oidc/claims.ts';
 import { toMetadata } from './oidc/client-metadata.ts';
@@ -139,6 +139,10 @@ export async function createApp(directory: Directory, { config, log }: { config:
         findClient: findMetadata,
         isAccountActive: async (accountId) => (await accounts.findActive(accountId)) !== undefined,
         effectiveScope: grants.effectiveScope,
+        findPersonalToken: async (token) => {
+          const verified = await verifier.introspect(token);
+          return verified && asEngineToken(verified);
+        },
       }),
       cookieKeys: sealing.cookieKeys,
       uiLocales: views.locales,

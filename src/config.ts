@@ -23,6 +23,8 @@ export interface Config {
   readonly smtpUrl?: string;
   readonly registration: 'open' | 'invite' | 'closed';
   readonly logLevel: string;
+  /** Whether people may make personal tokens that never expire. */
+  readonly personalTokensMayBeEternal: boolean;
 }
 
 /** Settings that hold secrets; `<NAME>_FILE` names a file to read them from. */
@@ -71,6 +73,7 @@ const Environment = z.object({
     .regex(/^smtps?:\/\/./, 'must start with smtp:// or smtps://')
     .optional(),
   REGISTRATION: z.enum(['open', 'invite', 'closed'], 'must be open, invite or closed').default('closed'),
+  PERSONAL_TOKEN_EXPIRY: z.enum(['required', 'optional'], 'must be required or optional').default('required'),
   LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
 });
 
@@ -106,6 +109,7 @@ function toConfig(settings: z.infer<typeof Environment>): Config {
     ...(settings.SMTP_URL === undefined ? {} : { smtpUrl: settings.SMTP_URL }),
     registration: settings.REGISTRATION,
     logLevel: settings.LOG_LEVEL,
+    personalTokensMayBeEternal: settings.PERSONAL_TOKEN_EXPIRY === 'optional',
   });
 }
 

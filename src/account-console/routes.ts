@@ -8,16 +8,11 @@ import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
 export interface AccountConsoleOptions {
   issuer: string;
   views: Views;
-  signedInAccount: (ctx: Koa.Context) => Promise<Account | undefined>;
+  findSession: (ctx: Koa.Context) => Promise<{ account: Account } | undefined>;
   findOrganization: (id: string | undefined) => Promise<{ name: string } | undefined>;
 }
 
-export function accountConsoleRoutes({
-  issuer,
-  views,
-  signedInAccount,
-  findOrganization,
-}: AccountConsoleOptions): Router {
+export function accountConsoleRoutes({ issuer, views, findSession, findOrganization }: AccountConsoleOptions): Router {
   const router = new Router();
 
   router.get('/', function home(ctx) {
@@ -25,7 +20,7 @@ export function accountConsoleRoutes({
   });
 
   router.get('/account', async function showAccount(ctx) {
-    const account = await signedInAccount(ctx);
+    const { account } = (await findSession(ctx)) ?? {};
     if (!account) return ctx.redirect(signInUrl(issuer, '/account'));
     const organization = (await findOrganization(account.organizationId))?.name;
     const { email, administrator } = account;

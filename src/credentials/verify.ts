@@ -46,7 +46,9 @@ export interface Verifier {
    * @param token What came after the scheme, or undefined when nothing usable did.
    * @throws {AppError} `invalid_token`, `expired_token`.
    */
-  verify(token: string | undefined, origin: Origin & { address: string }): Promise<Verified>;
+  verify(token: string | undefined, origin?: Origin): Promise<Verified>;
+  /** The same for who asks about somebody else's token: undefined for one that will not do. */
+  introspect(token: string): Promise<Verified | undefined>;
 }
 
 export interface VerifierOptions {
@@ -56,11 +58,11 @@ export interface VerifierOptions {
 }
 
 export function createVerifier({ personalTokens, accounts, findAccessToken }: VerifierOptions): Verifier {
-  async function verifyPersonalToken(token: string, origin: Origin & { address: string }): Promise<Verified> {
+  async function verifyPersonalToken(token: string, origin: Origin): Promise<Verified> {
     const record = await personalTokens.recognise(token, origin);
     const account = await accounts.findActive(record.accountId);
     if (!account) throw invalid();
-    await personalTokens.noteUse(record, origin.address);
+    if (origin.address !== undefined) await personalTokens.noteUse(record, origin.address);
     return { kind: 'personal_token', id: record.id, account, scope: heldScope(record, account), ...lifetimeOf(record) };
   }
 
@@ -71,15 +73,22 @@ export function createVerifier({ personalTokens, accounts, findAccessToken }: Ve
     return { kind: 'access_token', id: digestOf(token).slice(0, 22), ...found };
   }
 
+  async function verify(token: string | undefined, origin: Origin = {}): Promise<Verified> {
+    if (token === undefined) throw invalid();
+    if (!OUR_FORM.test(token)) return verifyAccessToken(token);
+    // A wrong checksum ends here, before anything is looked up.
+    if (prefixOf(token) !== 'lk_pat_') throw invalid();
+    return verifyPersonalToken(token, origin);
+  }
+
   return {
-    async verify(token, origin) {
-      if (token === undefined) throw invalid();
-      // A wrong checksum ends here, before anything is looked up.
-      if (OUR_FORM.test(token)) {
-        if (prefixOf(token) !== 'lk_pat_') throw invalid();
-        return verifyPersonalToken(token, origin);
-      }
-      return verifyAccessToken(token);
+    verify,
+
+    async introspect(token) {
+      return verify(token).catch((error) => {
+        if (error instanceof AppError && error.status === 401) return undefined;
+        throw error;
+      });
     },
   };
 }

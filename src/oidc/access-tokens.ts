@@ -5,10 +5,11 @@
 import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import type { Client } from '../clients/client.ts';
-import type { FindAccessToken } from '../credentials/verify.ts';
+import type { FindAccessToken, Verified } from '../credentials/verify.ts';
 import type { Storage } from '../storage/storage.ts';
 import { isTombstone, recordKey, sessionUidKey } from './adapter.ts';
 import { scopeWithin } from './grants.ts';
+import { CONSOLE_CLIENT_ID } from './provider.ts';
 
 export interface AccessTokensOptions {
   storage: Storage;
@@ -66,5 +67,21 @@ export function createFindAccessToken({ storage, now, findAccount, findClient }:
     if (exp <= now()) return 'expired';
     const usable = scopeWithin(scope.split(' '), { client, account, actsForItself });
     return { client, ...(account ? { account } : {}), scope: usable.filter(Boolean), issuedAt: iat, expiresAt: exp };
+  };
+}
+
+/**
+ * A personal token as the engine introspects it (RFC 7662 §2.2). It was issued to no app, and the engine wants one: ours.
+ */
+export function asEngineToken({ id, account, scope, issuedAt, expiresAt }: Verified): AdapterPayload {
+  return {
+    kind: 'AccessToken',
+    jti: id,
+    clientId: CONSOLE_CLIENT_ID,
+    accountId: String(account?.id),
+    scope: scope.join(' '),
+    iat: issuedAt,
+    ...(expiresAt === undefined ? {} : { exp: expiresAt }),
+    extra: { token_id: id },
   };
 }

@@ -20,8 +20,8 @@ export interface Engine {
   handle: Koa.Middleware;
   /** The engine with the keys and scopes of now. */
   provider(): Promise<Provider>;
-  /** The account signed in to this browser, if any. */
-  signedInAccount(ctx: Koa.Context): Promise<Account | undefined>;
+  /** Who is signed in to this browser, and when they last proved it; undefined for nobody. */
+  browserSession(ctx: Koa.Context): Promise<{ account: Account; signedInAt: number } | undefined>;
 }
 
 /** Wrong proofs of being an app from one source, for any app. Secrets cannot be guessed; this stops the noise. */
@@ -91,15 +91,17 @@ export function createEngine(options: EngineOptions): Engine {
       await handle(ctx, next);
       const target = formTargetOf(context);
       if (target !== undefined) allowFormTarget(ctx, target);
+      describePersonalToken(context);
       await writeTrail(context, audit);
-      if (isClientRefused(ctx)) await countRefusedClient(ctx);
+      if (isClientRefused(context)) await countRefusedClient(ctx);
       if (ctx.status === 503) ctx.set('Retry-After', '2');
     },
 
-    async signedInAccount(ctx) {
+    async browserSession(ctx) {
       const { provider } = await refresh();
-      const session = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
-      return session.accountId === undefined ? undefined : settings.findAccount(session.accountId);
+      const { accountId, loginTs = 0 } = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
+      const account = accountId === undefined ? undefined : await settings.findAccount(accountId);
+      return account && { account, signedInAt: loginTs };
     },
   };
 }
@@ -111,6 +113,21 @@ function formTargetOf({ oidc, status }: KoaContextWithOIDC): string | undefined 
   return typeof uri === 'string' ? uri : undefined;
 }
 
-function isClientRefused(ctx: Koa.Context): boolean {
-  return ctx.status === 401 && (ctx.body as { error?: string } | undefined)?.error === 'invalid_client';
+/** Where apps prove who they are, a 401 says that one did not (RFC 6749 §5.2), as JSON or as a page. */
+const AUTHENTICATED_ROUTES: ReadonlySet<string> = new Set([
+  'token',
+  'introspection',
+  'revocation',
+  'pushed_authorization_request',
+]);
+
+function isClientRefused({ status, oidc }: KoaContextWithOIDC): boolean {
+  return status === 401 && AUTHENTICATED_ROUTES.has(oidc?.route ?? '');
+}
+
+/** Introspection of a personal token: it is no bearer token of an app's. */
+function describePersonalToken(ctx: KoaContextWithOIDC): void {
+  if (ctx.oidc?.route !== 'introspection') return;
+  const { token_id: id, client_id: _, jti: __, ...answer } = (ctx.body ?? {}) as Record<string, unknown>;
+  if (id !== undefined) ctx.body = { ...answer, token_id: id, token_type: 'Token' };
 }
