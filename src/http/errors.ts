@@ -26,13 +26,12 @@ export interface ErrorAnswers {
 export function createErrorAnswers({ views, log }: { views: Views; log: Logger }): ErrorAnswers {
   function note(ctx: Koa.Context, { code, status, detail, cause }: ErrorReport): string {
     const reference = randomBytes(5).toString('hex');
-    // The route rather than the path: the path of an interaction is known only to who is in it.
     const line = {
       reference,
       code,
       status,
       method: ctx.method,
-      route: ctx._matchedRoute ?? ctx.path,
+      route: ctx._matchedRoute ?? withoutIds(ctx.path),
       detail,
       err: cause,
     };
@@ -74,6 +73,11 @@ export function createErrorAnswers({ views, log }: { views: Views; log: Logger }
       }
     },
   };
+}
+
+/** A path fit for the log: that of an interaction, for one, is known only to who is in it. */
+function withoutIds(path: string): string {
+  return path.slice(0, 200).replace(/[\w-]{20,}/g, ':id');
 }
 
 /** Errors of Koa and its middlewares carry a status; any other is a defect of ours and shows nothing of itself. */
