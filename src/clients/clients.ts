@@ -12,11 +12,15 @@ import type { Permissions } from '../permissions/permissions.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Client } from './client.ts';
+import { isPublicKey } from './public-key.ts';
 
 /** What an administrator says of a new app; everything else has a default. */
 export const NewClient = Client.pick({ name: true }).extend({
-  ...Client.pick({ organizationId: true, backchannelLogoutUri: true, jwks: true }).partial().shape,
+  ...Client.pick({ organizationId: true, backchannelLogoutUri: true }).partial().shape,
   ...Client.pick({ logoUri: true, clientUri: true, policyUri: true, tosUri: true }).partial().shape,
+  jwks: Client.shape.jwks.refine((jwks) => !jwks || jwks.keys.every(isPublicKey), {
+    message: 'must hold public keys only, RSA ones of 2048 bits or more',
+  }),
   redirectUris: Client.shape.redirectUris.default([]),
   postLogoutRedirectUris: Client.shape.postLogoutRedirectUris.default([]),
   public: z.boolean().default(false),
