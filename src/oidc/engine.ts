@@ -9,6 +9,7 @@ import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
+import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
 import { createProvider, type ProviderOptions, ROUTES } from './provider.ts';
@@ -86,6 +87,9 @@ export function createEngine(options: EngineOptions): Engine {
       const context = ctx as unknown as KoaContextWithOIDC;
       // A sandboxed frame or a local file is no app; the engine would let it read answers.
       if (ctx.get('Origin') === 'null') delete ctx.req.headers.origin;
+      // It would read the encoded bytes as they are.
+      if (ctx.get('Content-Encoding'))
+        throw new AppError('unsupported_media_type', 'send the body without content encoding');
       if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
       const { handle } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
       await handle(ctx, next);
