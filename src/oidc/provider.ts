@@ -182,6 +182,7 @@ export function createProvider(options: ProviderOptions): Provider {
   allowLoopbackForImplicit(provider);
   issueAudienceAsArray(provider);
   nameIssuerInEveryAnswer(provider);
+  callForeignTokensInactive(provider);
   return provider;
 }
 
@@ -263,5 +264,14 @@ function allowLoopbackForImplicit(provider: Provider): void {
 function nameIssuerInEveryAnswer(provider: Provider): void {
   provider.on('authorization.success', (_ctx, answer) => {
     if (answer) answer.iss = provider.issuer;
+  });
+}
+
+/** A JWT is no token of ours, which is not the fault of the API that was sent one and asks (RFC 7662 §2.2). */
+function callForeignTokensInactive(provider: Provider): void {
+  provider.on('introspection.error', (ctx, { error }) => {
+    if (error !== 'unsupported_token_type') return;
+    ctx.status = 200;
+    ctx.body = { active: false };
   });
 }
