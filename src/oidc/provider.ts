@@ -98,6 +98,8 @@ export function createProvider(options: ProviderOptions): Provider {
     clientDefaults: { token_endpoint_auth_method: 'client_secret_basic' },
     assertJwtClientAuthClaimsAndHeader: assertClientAssertion,
     allowOmittingSingleRegisteredRedirectUri: false,
+    // Not extra; this is where the engine lets a parameter be checked.
+    extraParams: { state: assertShort('state'), nonce: assertShort('nonce') },
     pkce: {
       required: (_ctx, client) => client.tokenEndpointAuthMethod === 'none' && client.clientId !== CONSOLE_CLIENT_ID,
     },
@@ -213,6 +215,17 @@ function isClientOrigin(origin: string, redirectUris: readonly string[] = []): b
 /** A secret has no place in a browser, so only apps without one may call the token endpoint from there. */
 function mayUseFromBrowser(ctx: KoaContextWithOIDC, client: { tokenEndpointAuthMethod?: string | undefined }): boolean {
   return ctx.oidc.route === 'userinfo' || client.tokenEndpointAuthMethod === 'none';
+}
+
+/** Bytes of a value that is sent back in a URL; proxies on the way give up at little more. */
+const LONGEST_ECHO = 4096;
+
+function assertShort(name: 'state' | 'nonce') {
+  return ({ oidc }: KoaContextWithOIDC, value: string | undefined): void => {
+    if (Buffer.byteLength(value ?? '') <= LONGEST_ECHO) return;
+    if (oidc.params) oidc.params[name] = undefined;
+    throw new errors.InvalidRequest(`${name} must not be longer than ${LONGEST_ECHO} bytes`);
+  };
 }
 
 /** No request needs more of the `claims` parameter (OIDC Core §5.5), which is parsed, stored and written out several times. */
