@@ -41,7 +41,9 @@ export function createGrants({ accounts, clients, consents }: GrantsOptions): Gr
       clients.findActive(clientId),
       accountId === undefined ? undefined : accounts.get(accountId),
     ]);
-    return client ? scopeWithin(scopes, { client, account, actsForItself: accountId === undefined }) : [];
+    if (client) return scopeWithin(scopes, { client, account, actsForItself: accountId === undefined });
+    // Our own pages are no registered app, and ask who somebody is, nothing else.
+    return clientId === CONSOLE_CLIENT_ID ? [...scopes].filter((scope) => OPENID_SCOPE_SET.has(scope)) : [];
   }
 
   async function requested(ctx: KoaContextWithOIDC): Promise<Requested> {
