@@ -82,6 +82,11 @@ describe('the demo', function () {
       await page.click('#renew');
       await page.locator('#renewed', { hasNotText: renewed }).waitFor();
 
+      await page.goto(`${demo.latchkey}/account`);
+      expect(page.url()).to.equal(`${demo.latchkey}/account`);
+      expect(await page.textContent('main')).to.contain('Ben Okafor');
+
+      await page.goto(demo.singlePageApp);
       await page.click('#sign-out');
       await confirmSignOut(page);
       await page.waitForURL(`${demo.singlePageApp}/`);
@@ -90,8 +95,10 @@ describe('the demo', function () {
       await page.goto(demo.webApp);
       await page.getByRole('button', { name: 'Sign out' }).click();
       await page.waitForURL(`${demo.webApp}/`);
-      await page.getByRole('link', { name: 'Sign in with Latchkey' }).click();
-      await page.waitForSelector('[name=password]');
+      await page.goto(`${demo.latchkey}/account`);
+      await fillIn(page, 'ada');
+      await page.waitForURL(`${demo.latchkey}/account`);
+      expect(await page.textContent('main')).to.contain('Ada Lindqvist');
     }));
 
   it('signs nobody in who refuses, and grants nobody what they do not hold', () =>
