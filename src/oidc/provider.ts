@@ -5,7 +5,7 @@
 
 import type { Adapter, Configuration, ErrorOut, JWK, KoaContextWithOIDC, ResponseType } from 'oidc-provider';
 import Provider, { errors } from 'oidc-provider';
-import type { Account } from '../accounts/account.ts';
+import { type Account, BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import { isClientSecret } from '../clients/clients.ts';
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
@@ -58,7 +58,7 @@ export interface ProviderOptions {
   adapter: (model: string) => Adapter;
   keys: JWK[];
   cookieKeys: string[];
-  /** The names of all permissions, each a scope. */
+  /** The names of the permissions that were created, each a scope beside the built-in one. */
   permissions: string[];
   uiLocales: readonly string[];
   pages: EnginePages;
@@ -80,7 +80,7 @@ export function createProvider(options: ProviderOptions): Provider {
     jwks: { keys: options.keys },
     routes: ROUTES,
 
-    scopes: [...OPENID_SCOPES, ...options.permissions],
+    scopes: [...OPENID_SCOPES, BUILT_IN_PERMISSION, ...options.permissions],
     claims: CLAIMS_OF_SCOPE,
     acrValues: [ACR_PASSWORD],
     // Existing clients read name, e-mail and organization from the ID token itself.
