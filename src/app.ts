@@ -43,9 +43,12 @@ import { createSessions } from './oidc/sessions.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
+import { feedRoutes } from './resource-server/feed-routes.ts';
 import { verifyRoutes } from './resource-server/verify-routes.ts';
+import { createWithdrawals, isWithdrawal } from './resource-server/withdrawals.ts';
 import { setupRoutes } from './setup/routes.ts';
 import { createSetup } from './setup/setup.ts';
+import { observed } from './storage/observed.ts';
 import { directoryOf, openStorage } from './storage/open.ts';
 import { createSealing } from './storage/sealing.ts';
 import { ensureSecretKey } from './storage/secret-key.ts';
@@ -60,7 +63,11 @@ export type Directory = Awaited<ReturnType<typeof openDirectory>>;
 
 /** @throws when the store cannot be used, with the reason in one line. */
 export async function openDirectory({ storeUrl, secretKeys: configured }: Pick<Config, 'storeUrl' | 'secretKeys'>) {
-  const storage = await openStorage(storeUrl, { now });
+  const store = await openStorage(storeUrl, { now });
+  const withdrawals = createWithdrawals(store);
+  const storage = observed(store, async (write) => {
+    if (isWithdrawal(write)) await withdrawals.note();
+  });
   const directory = directoryOf(storeUrl);
   const secretKeys = configured.length > 0 || !directory ? configured : [await ensureSecretKey(directory)];
   const sealing = createSealing(secretKeys);
@@ -81,13 +88,36 @@ export async function openDirectory({ storeUrl, secretKeys: configured }: Pick<C
   const clients = createClients({ storage, now, audit, permissions, endGrants: sessions.endGrants });
   const signingKeys = createSigningKeys({ storage, sealing, audit, now });
   const setup = createSetup({ storage, sealing, accounts, audit });
-  return { storage, sealing, audit, organizations, permissions, passwords, accounts, clients, signingKeys, setup };
+  return {
+    storage,
+    withdrawals,
+    sealing,
+    audit,
+    organizations,
+    permissions,
+    passwords,
+    accounts,
+    clients,
+    signingKeys,
+    setup,
+  };
 }
 
 /** The web server's handler. */
 export async function createApp(directory: Directory, { config, log }: { config: Config; log: Logger }): Promise<Koa> {
-  const { storage, sealing, audit, organizations, permissions, passwords, accounts, clients, signingKeys, setup } =
-    directory;
+  const {
+    storage,
+    withdrawals,
+    sealing,
+    audit,
+    organizations,
+    permissions,
+    passwords,
+    accounts,
+    clients,
+    signingKeys,
+    setup,
+  } = directory;
   const { issuer } = config;
 
   const assets = createAssets(join(VIEWS, 'assets'));
@@ -184,6 +214,7 @@ export async function createApp(directory: Directory, { config, log }: { config:
         findAccount,
       }).routes(),
     )
+    .use(feedRoutes({ clients, withdrawals }).routes())
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(accountConsoleRoutes({ issuer, views, findSession: engine.browserSession, findOrganization }).routes())

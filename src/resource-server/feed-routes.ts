@@ -1,0 +1,70 @@
+/**
+ * The feed of `latchkey/resource-server`: server-sent events (WHATWG HTML §9.2) that say when remembered answers must be
+ * forgotten. For apps that may introspect every token.
+ */
+import { PassThrough } from 'node:stream';
+import Router from '@koa/router';
+import type Koa from 'koa';
+import type { Clients } from '../clients/clients.ts';
+import { isClientSecret } from '../clients/clients.ts';
+import { AppError } from '../errors.ts';
+import type { Withdrawals } from './withdrawals.ts';
+
+/** A feed that has been silent for longer than a few of these is dead. */
+const HEARTBEAT_MS = 5_000;
+
+export interface FeedRoutesOptions {
+  clients: Pick<Clients, 'findActive'>;
+  withdrawals: Withdrawals;
+}
+
+export function feedRoutes({ clients, withdrawals }: FeedRoutesOptions): Router {
+  const router = new Router();
+
+  router.get('/identity/introspect/feed', async function streamWithdrawals(ctx) {
+    await authenticate(ctx);
+    const stream = new PassThrough();
+    const ended = new AbortController();
+    ctx.req.once('close', () => ended.abort());
+    ctx.type = 'text/event-stream';
+    ctx.set('Cache-Control', 'no-store');
+    ctx.body = stream;
+    void feed(stream, ended.signal).finally(() => stream.end());
+  });
+
+  async function feed(stream: PassThrough, signal: AbortSignal): Promise<void> {
+    const heartbeat = setInterval(() => stream.write(': still here\n\n'), HEARTBEAT_MS);
+    for await (const count of withdrawals.watch(signal)) {
+      // Silence tells an API that it cannot rely on what it remembers.
+      if (count === null) break;
+      stream.write(`id: ${count}\nevent: withdrawal\ndata: ${count}\n\n`);
+    }
+    clearInterval(heartbeat);
+  }
+
+  /** @throws {AppError} `invalid_client` */
+  async function authenticate(ctx: Koa.Context): Promise<void> {
+    const [id, secret] = basicCredentials(ctx.get('Authorization'));
+    const client = id === undefined ? undefined : await clients.findActive(id);
+    const digests = client?.secrets.map(({ digest }) => digest) ?? [];
+    if (client?.introspection && secret !== undefined && isClientSecret(digests, secret)) return;
+    throw new AppError('invalid_client', 'only for apps that may introspect every token');
+  }
+
+  return router;
+}
+
+/** Client id and secret as RFC 6749 §2.3.1 has them: form-encoded inside HTTP Basic. */
+function basicCredentials(header: string): [id?: string, secret?: string] {
+  const [, encoded = ''] = /^basic +([A-Za-z0-9+/]+=*)$/i.exec(header) ?? [];
+  const [, id, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(encoded, 'base64').toString('utf8')) ?? [];
+  try {
+    return id === undefined || secret === undefined ? [] : [decode(id), decode(secret)];
+  } catch {
+    return [];
+  }
+}
+
+function decode(text: string): string {
+  return decodeURIComponent(text.replaceAll('+', ' '));
+}

@@ -1,0 +1,332 @@
+/**
+ * Protects an API in Node: checks the credential of each request with Latchkey and says who calls. Stands alone, so that it can be
+ * published: imports nothing but Node.
+ *
+ * Answers are remembered while a feed tells within a second that something was withdrawn; without the feed every request
+ * is asked about.
+ */
+import { createHash } from 'node:crypto';
+
+export interface ResourceServerOptions {
+  /** Where Latchkey is, such as https://id.example.com */
+  issuer: string;
+  /** The API's own app, made with `app create --introspection`. */
+  clientId: string;
+  clientSecret: string;
+  /** Seconds an answer is remembered at most; 0 for never. Default 30. */
+  remember?: number;
+  /** Milliseconds to wait for an answer. Default 2000. */
+  timeout?: number;
+}
+
+/** Who calls, and what they may do. */
+export interface Caller {
+  /** The person's id, or the app's when it acts for itself. */
+  subject: string;
+  scope: readonly string[];
+  clientId?: string;
+  tokenId?: string;
+  /** Seconds since 1970; absent when the credential never expires. */
+  expiresAt?: number;
+}
+
+/** What to answer a request that may not pass. */
+export interface Refusal {
+  status: 401 | 403 | 503;
+  headers: Record<string, string>;
+  body: { error: string; error_description: string; errorCode: string; errorMsg: string };
+}
+
+export type Decision = { caller: Caller; refusal?: never } | { caller?: never; refusal: Refusal };
+
+/** What every request must be allowed; a string or a list of scopes. */
+export interface Demand {
+  scope?: string | readonly string[];
+}
+
+type Headers = Record<string, string | string[] | undefined>;
+type Next = () => Promise<unknown>;
+
+interface NodeRequest {
+  headers: Headers;
+  auth?: Caller;
+}
+interface NodeResponse {
+  statusCode: number;
+  setHeader(name: string, value: string): unknown;
+  end(body: string): unknown;
+}
+interface KoaContext {
+  headers: Headers;
+  state: Record<string, unknown>;
+  status: number;
+  body: unknown;
+  set(headers: Record<string, string>): void;
+}
+interface FastifyReply {
+  code(status: number): FastifyReply;
+  headers(headers: Record<string, string>): FastifyReply;
+  send(body: unknown): unknown;
+}
+interface HonoContext {
+  req: { header(name: string): string | undefined };
+  set(name: string, value: unknown): void;
+  json(body: unknown, status: number, headers: Record<string, string>): unknown;
+}
+
+export interface ResourceServer {
+  /** Decides about the value of an `Authorization` header; for whatever has no middleware below. */
+  decide(authorization: string | undefined, demand?: Demand): Promise<Decision>;
+  /** `http.createServer`: answers and resolves to undefined when the request may not pass. */
+  node(request: NodeRequest, response: NodeResponse, demand?: Demand): Promise<Caller | undefined>;
+  /** Koa; the caller is `ctx.state.auth`. */
+  koa(demand?: Demand): (ctx: KoaContext, next: Next) => Promise<void>;
+  /** Express and Connect; the caller is `req.auth`. */
+  express(demand?: Demand): (request: NodeRequest, response: NodeResponse, next: (error?: unknown) => void) => void;
+  /** A `preHandler` for Fastify; the caller is `request.auth`. */
+  fastify(demand?: Demand): (request: NodeRequest, reply: FastifyReply) => Promise<unknown>;
+  /** Hono; the caller is `c.get('auth')`. */
+  hono(demand?: Demand): (context: HonoContext, next: Next) => Promise<unknown>;
+  /** Closes the feed. */
+  close(): void;
+}
+
+/** Answers remembered at once. */
+const CAPACITY = 10_000;
+/** Milliseconds without a sign of life after which the feed counts as dead. */
+const FEED_SILENCE = 12_000;
+const FEED_RETRY = 1_000;
+
+export function createResourceServer(options: ResourceServerOptions): ResourceServer {
+  const { issuer, remember = 30, timeout = 2_000 } = options;
+  const authorization = `Basic ${basic(options.clientId, options.clientSecret)}`;
+  const memory = createMemory(remember);
+  const feed =
+    remember > 0 ? watchFeed({ url: `${issuer}/identity/introspect/feed`, authorization, memory }) : undefined;
+
+  async function introspect(token: string): Promise<Caller | undefined> {
+    const response = await fetch(`${issuer}/identity/introspect`, {
+      method: 'POST',
+      headers: { authorization, accept: 'application/json' },
+      body: new URLSearchParams({ token }),
+      signal: AbortSignal.timeout(timeout),
+      redirect: 'error',
+    });
+    if (!response.ok) throw new Error(`introspection answered ${response.status}`);
+    return toCaller((await response.json()) as Introspection);
+  }
+
+  /** What is remembered, or the answer to a question. An answer given before a withdrawal is not remembered after it. */
+  async function callerOf(token: string): Promise<Caller | undefined> {
+    const known = memory.find(token);
+    if (known) return known;
+    const generation = memory.generation();
+    const caller = await introspect(token);
+    if (caller) memory.keep(token, caller, generation);
+    return caller;
+  }
+
+  async function decide(header: string | undefined, { scope = [] }: Demand = {}): Promise<Decision> {
+    const token = tokenOf(header);
+    if (token === undefined) return { refusal: refusal(issuer, 'invalid_token') };
+    try {
+      const caller = await callerOf(token);
+      if (!caller) return { refusal: refusal(issuer, 'invalid_token') };
+      const demanded = typeof scope === 'string' ? scope.split(' ').filter(Boolean) : scope;
+      const may = demanded.every((name) => caller.scope.includes(name));
+      return may ? { caller } : { refusal: refusal(issuer, 'insufficient_scope') };
+    } catch {
+      return { refusal: refusal(issuer, 'temporarily_unavailable') };
+    }
+  }
+
+  return {
+    decide,
+    close: () => feed?.close(),
+
+    async node(request, response, demand) {
+      const { caller, refusal: refused } = await decide(single(request.headers.authorization), demand);
+      if (caller) return caller;
+      answer(response, refused);
+      return undefined;
+    },
+
+    koa: (demand) =>
+      async function requireCredential(ctx, next) {
+        const { caller, refusal: refused } = await decide(single(ctx.headers.authorization), demand);
+        if (caller) {
+          ctx.state.auth = caller;
+          await next();
+          return;
+        }
+        ctx.status = refused.status;
+        ctx.set(refused.headers);
+        ctx.body = refused.body;
+      },
+
+    express: (demand) =>
+      function requireCredential(request, response, next) {
+        decide(single(request.headers.authorization), demand).then(({ caller, refusal: refused }) => {
+          if (!caller) return answer(response, refused);
+          request.auth = caller;
+          next();
+        }, next);
+      },
+
+    fastify: (demand) =>
+      async function requireCredential(request, reply) {
+        const { caller, refusal: refused } = await decide(single(request.headers.authorization), demand);
+        if (!caller) return reply.code(refused.status).headers(refused.headers).send(refused.body);
+        request.auth = caller;
+        return undefined;
+      },
+
+    hono: (demand) =>
+      async function requireCredential(context, next) {
+        const { caller, refusal: refused } = await decide(context.req.header('authorization'), demand);
+        if (!caller) return context.json(refused.body, refused.status, refused.headers);
+        context.set('auth', caller);
+        await next();
+        return undefined;
+      },
+  };
+}
+
+interface Introspection {
+  active: boolean;
+  sub?: string;
+  client_id?: string;
+  scope?: string;
+  token_id?: string;
+  exp?: number;
+}
+
+function toCaller({
+  active,
+  sub,
+  client_id: clientId,
+  scope = '',
+  token_id: tokenId,
+  exp,
+}: Introspection): Caller | undefined {
+  const subject = sub ?? clientId;
+  if (active !== true || subject === undefined) return undefined;
+  return {
+    subject,
+    scope: scope.split(' ').filter(Boolean),
+    ...(clientId === undefined ? {} : { clientId }),
+    ...(tokenId === undefined ? {} : { tokenId }),
+    ...(exp === undefined ? {} : { expiresAt: exp }),
+  };
+}
+
+interface Memory {
+  find(token: string): Caller | undefined;
+  keep(token: string, caller: Caller, generation: number): void;
+  /** Changes whenever everything was forgotten. */
+  generation(): number;
+  /** Forgets everything; remembers nothing while `usable` is false. */
+  reset(usable: boolean): void;
+}
+
+/** Answers by the digest of their token, so that no token stays in memory. */
+function createMemory(seconds: number): Memory {
+  const entries = new Map<string, { caller: Caller; until: number }>();
+  let generation = 0;
+  let isUsable = false;
+  const keyOf = (token: string) => createHash('sha256').update(token).digest('base64');
+
+  return {
+    generation: () => generation,
+
+    find(token) {
+      const entry = isUsable ? entries.get(keyOf(token)) : undefined;
+      return entry && entry.until > Date.now() ? entry.caller : undefined;
+    },
+
+    keep(token, caller, asked) {
+      if (!isUsable || asked !== generation) return;
+      const oldest = entries.size >= CAPACITY ? entries.keys().next().value : undefined;
+      if (oldest !== undefined) entries.delete(oldest);
+      const expiry = caller.expiresAt === undefined ? Number.POSITIVE_INFINITY : caller.expiresAt * 1000;
+      entries.set(keyOf(token), { caller, until: Math.min(Date.now() + seconds * 1000, expiry) });
+    },
+
+    reset(usable) {
+      entries.clear();
+      generation += 1;
+      isUsable = usable;
+    },
+  };
+}
+
+/** Keeps the feed open; every event empties the memory, and so does losing the feed, until it is back. */
+function watchFeed({ url, authorization, memory }: { url: string; authorization: string; memory: Memory }) {
+  const closed = new AbortController();
+
+  async function listen(): Promise<void> {
+    const silent = new AbortController();
+    const timer = setTimeout(() => silent.abort(), FEED_SILENCE);
+    timer.unref();
+    const signal = AbortSignal.any([closed.signal, silent.signal]);
+    try {
+      const response = await fetch(url, { headers: { authorization }, signal, redirect: 'error' });
+      if (!response.ok || !response.body) return;
+      let pending = '';
+      for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
+        timer.refresh();
+        pending += chunk;
+        if (pending.includes('event: withdrawal')) memory.reset(true);
+        pending = pending.slice(pending.lastIndexOf('\n\n') + 2);
+      }
+    } finally {
+      clearTimeout(timer);
+      memory.reset(false);
+    }
+  }
+
+  async function keepListening(): Promise<void> {
+    while (!closed.signal.aborted) {
+      await listen().catch(() => undefined);
+      await new Promise((resolve) => setTimeout(resolve, FEED_RETRY).unref());
+    }
+  }
+
+  void keepListening();
+  return { close: () => closed.abort() };
+}
+
+const REFUSALS = {
+  invalid_token: [401, '401', 'Missing or invalid token.', 'the token is missing, unknown, expired or revoked'],
+  insufficient_scope: [403, '403', 'The token may not do this.', 'the token lacks a demanded scope'],
+  temporarily_unavailable: [503, '503', 'Try again in a moment.', 'the token cannot be checked right now'],
+} as const;
+
+function refusal(issuer: string, error: keyof typeof REFUSALS): Refusal {
+  const [status, errorCode, errorMsg, description] = REFUSALS[error];
+  const challenge = `Bearer realm="${issuer}", error="${error}", Token realm="${issuer}"`;
+  return {
+    status,
+    headers: status === 503 ? { 'Retry-After': '2' } : { 'WWW-Authenticate': challenge },
+    body: { error, error_description: description, errorCode, errorMsg },
+  };
+}
+
+function answer(response: NodeResponse, { status, headers, body }: Refusal): void {
+  response.statusCode = status;
+  for (const [name, value] of Object.entries({ ...headers, 'Content-Type': 'application/json' }))
+    response.setHeader(name, value);
+  response.end(JSON.stringify(body));
+}
+
+function tokenOf(header: string | undefined): string | undefined {
+  return /^(?:bearer|token) +([A-Za-z0-9._~+/-]+=*)$/i.exec(header ?? '')?.[1];
+}
+
+function single(header: string | string[] | undefined): string | undefined {
+  return Array.isArray(header) ? undefined : header;
+}
+
+function basic(id: string, secret: string): string {
+  return Buffer.from(`${encodeURIComponent(id)}:${encodeURIComponent(secret)}`).toString('base64');
+}
