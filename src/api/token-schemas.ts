@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import type { PersonalToken } from '../credentials/personal-token.ts';
+import type { ListedToken } from '../credentials/personal-token.ts';
 import { NewPersonalToken } from '../credentials/personal-tokens.ts';
 
 /** Whole seconds since 1970-01-01T00:00Z. */
@@ -32,7 +32,7 @@ export const TokenRecord = z.object({
 /** The one answer that holds the token. */
 export const CreatedToken = TokenRecord.extend({ token: z.string().describe('Shown this once') });
 
-export function toTokenRecord(token: PersonalToken): z.infer<typeof TokenRecord> {
+export function toTokenRecord(token: ListedToken): z.infer<typeof TokenRecord> {
   return {
     id: token.id,
     description: token.description,
@@ -40,7 +40,7 @@ export function toTokenRecord(token: PersonalToken): z.infer<typeof TokenRecord>
     hint: token.hint,
     created_at: token.createdAt,
     expires_at: token.expiresAt ?? null,
-    last_used_at: token.lastUsedAt ?? null,
-    last_used_from: token.lastUsedFrom ?? null,
+    last_used_at: token.lastUse?.at ?? null,
+    last_used_from: token.lastUse?.from ?? null,
   };
 }

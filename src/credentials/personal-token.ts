@@ -16,8 +16,6 @@ export const PersonalToken = z.object({
   hint: z.string(),
   createdAt: Instant,
   expiresAt: Instant.optional(),
-  lastUsedAt: Instant.optional(),
-  lastUsedFrom: z.string().optional(),
   /** Shared by a token and all that it was exchanged for, one after the other. */
   familyId: z.string(),
   /** Set when it was exchanged for a new one: until then both work, afterwards its use means it was stolen. */
@@ -25,3 +23,10 @@ export const PersonalToken = z.object({
   revokedAt: Instant.optional(),
 });
 export type PersonalToken = z.infer<typeof PersonalToken>;
+
+/** When and from which network address a token was last used. A record of its own: it changes while the token does not. */
+export const TokenUse = z.object({ at: Instant, from: z.string() });
+export type TokenUse = z.infer<typeof TokenUse>;
+
+/** A token as its user sees it listed. */
+export type ListedToken = PersonalToken & { lastUse?: TokenUse };

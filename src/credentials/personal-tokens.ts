@@ -3,6 +3,7 @@
  * exchanged away and comes back was stolen. Knows nothing of requests, pages or mails.
  */
 import { randomUUID } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { type Account, BUILT_IN_PERMISSION, permissionsOf } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
@@ -10,7 +11,7 @@ import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { PersonalToken } from './personal-token.ts';
+import { type ListedToken, PersonalToken, TokenUse } from './personal-token.ts';
 import { createSecretToken, digestOf } from './secret-token.ts';
 
 const MINUTE = 60;
@@ -46,7 +47,7 @@ export interface PersonalTokens {
   /** @throws {AppError} `invalid_request` or `invalid_scope` naming the field; `conflict` when there are too many. */
   create(account: Account, input: NewPersonalToken, origin?: Origin): Promise<MadePersonalToken>;
   /** Newest first: those that work, and those that expired lately. */
-  list(accountId: string): Promise<PersonalToken[]>;
+  list(accountId: string): Promise<ListedToken[]>;
   /** @throws {AppError} `not_found` when it is not this account's. Repeating it is fine. */
   revoke(accountId: string, id: string, origin?: Origin): Promise<void>;
   /** A new token like it; the old one works for `overlap` seconds more. @throws {AppError} `not_found`, `invalid_request`. */
@@ -70,13 +71,15 @@ export interface PersonalTokensOptions {
 
 export function createPersonalTokens({ storage, now, audit, mayBeEternal }: PersonalTokensOptions): PersonalTokens {
   const tokens = collection(storage, { kind: 'personal-token', version: 1, schema: PersonalToken });
+  const uses = collection(storage, { kind: 'personal-token-use', version: 1, schema: TokenUse });
+  const noted = new LRUCache<string, number>({ max: 10_000 });
   const digests = collection(storage, { kind: 'personal-token-digest', version: 1, schema: z.string() });
   const accountGroup = (accountId: string) => `personal-tokens:account:${accountId}`;
   const familyGroup = (familyId: string) => `personal-tokens:family:${familyId}`;
 
-  async function list(accountId: string): Promise<PersonalToken[]> {
+  async function unrevoked(accountId: string): Promise<PersonalToken[]> {
     const found = await Array.fromAsync(tokens.all(accountGroup(accountId)));
-    return found.filter((token) => token.revokedAt === undefined).sort((a, b) => b.createdAt - a.createdAt);
+    return found.filter((token) => token.revokedAt === undefined);
   }
 
   /** Ends a token; its record stays for a while. */
@@ -104,12 +107,19 @@ export function createPersonalTokens({ storage, now, audit, mayBeEternal }: Pers
   }
 
   return {
-    list,
+    async list(accountId) {
+      const found = await unrevoked(accountId);
+      const listed = found.map(async (token) => {
+        const lastUse = await uses.get(token.digest);
+        return lastUse ? { ...token, lastUse } : token;
+      });
+      return (await Promise.all(listed)).sort((a, b) => b.createdAt - a.createdAt);
+    },
 
     async create(account, input, origin = {}) {
       const { description, scope, expiresIn = DEFAULT_LIFETIME } = parseInput(NewPersonalToken, input);
       if (expiresIn === null && !mayBeEternal) throw invalid('expires_in', 'tokens have to expire here');
-      if ((await list(account.id)).length >= MOST_TOKENS)
+      if ((await unrevoked(account.id)).length >= MOST_TOKENS)
         throw new AppError('conflict', 'there are too many tokens; revoke some first');
       const made = make({
         accountId: account.id,
@@ -171,11 +181,17 @@ export function createPersonalTokens({ storage, now, audit, mayBeEternal }: Pers
       return record;
     },
 
-    async noteUse({ digest, lastUsedAt = 0 }, address) {
-      if (now() - lastUsedAt < USE_INTERVAL) return;
-      const noted = tokens.update(digest, (token) => ({ ...token, lastUsedAt: now(), lastUsedFrom: address }));
+    async noteUse({ digest, expiresAt }, address) {
+      if (now() - (noted.get(digest) ?? 0) < USE_INTERVAL) return;
+      noted.set(digest, now());
+      const use = { at: now(), from: address };
+      const options = expiresAt === undefined ? {} : { ttl: Math.max(1, expiresAt - now() + REMEMBERED) };
+      const write = async () => {
+        if (await uses.insert(digest, use, options)) return;
+        await uses.update(digest, ({ at }) => (now() - at < USE_INTERVAL ? undefined : use));
+      };
       // A store that cannot be written to is no reason to refuse what can be read.
-      await noted.catch(() => undefined);
+      await write().catch(() => undefined);
     },
   };
 }
