@@ -85,14 +85,13 @@ export function createEngine(options: EngineOptions): Engine {
 
     async handle(ctx, next) {
       const context = ctx as unknown as KoaContextWithOIDC;
-      // A sandboxed frame or a local file is no app; the engine would let it read answers.
-      if (ctx.get('Origin') === 'null') delete ctx.req.headers.origin;
       // It would read the encoded bytes as they are.
       if (ctx.get('Content-Encoding'))
         throw new AppError('unsupported_media_type', 'send the body without content encoding');
       if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
       const { handle } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
       await handle(ctx, next);
+      hideFromNullOrigin(ctx);
       const target = formTargetOf(context);
       if (target !== undefined) allowFormTarget(ctx, target);
       describePersonalToken(context);
@@ -108,6 +107,11 @@ export function createEngine(options: EngineOptions): Engine {
       return account && { account, signedInAt: loginTs };
     },
   };
+}
+
+/** A sandboxed frame or a local file is no app's page; the engine would let it read what carries no app's name. */
+function hideFromNullOrigin(ctx: Koa.Context): void {
+  if (ctx.get('Origin') === 'null' && !STATIC_DOCUMENTS.has(ctx.path)) ctx.remove('Access-Control-Allow-Origin');
 }
 
 /** The app's URI that a page of the engine leads to, once the engine has found it registered. */
