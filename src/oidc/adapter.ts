@@ -109,7 +109,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
 
   /** An app may be told only of a scope that it can use. */
   async function refuseBeyondCeiling({ scope, clientId = '' }: AdapterPayload): Promise<void> {
-    if (!scope || (await effectiveScope({ scope, clientId })) === scope) return;
+    if (!scope || (await usable(scope, { clientId })) === scope) return;
     throw new errors.InvalidScope('requested scope is not allowed', scope);
   }
 
@@ -135,13 +135,15 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
     if (model === 'AccessToken' && prefixOf(id) === 'lk_pat_') return options.findPersonalToken(id);
     const payload = await read(keyOf(id), id);
-    if (!payload || !isApiToken) return payload;
-    const { scope, clientId, accountId } = payload;
-    if (!scope || !clientId) return payload;
-    return {
-      ...payload,
-      scope: await effectiveScope({ scope, clientId, ...(accountId === undefined ? {} : { accountId }) }),
-    };
+    if (payload?.scope && isApiToken) return { ...payload, scope: await usable(payload.scope, payload) };
+    // Whatever is issued from a grant then says the scope that it can be used with.
+    const granted = payload?.openid as { scope?: string } | undefined;
+    if (!payload || !granted?.scope) return payload;
+    return { ...payload, openid: { ...granted, scope: await usable(granted.scope, payload) } };
+  }
+
+  async function usable(scope: string, { clientId = '', accountId }: AdapterPayload): Promise<string> {
+    return effectiveScope({ scope, clientId, ...(accountId === undefined ? {} : { accountId }) });
   }
 
   /** The session id itself is not known here, and nobody who looks a session up by its uid needs it. */
