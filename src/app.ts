@@ -62,7 +62,8 @@ const now = () => Math.floor(Date.now() / 1000);
 export type Directory = Awaited<ReturnType<typeof openDirectory>>;
 
 /** @throws when the store cannot be used, with the reason in one line. */
-export async function openDirectory({ storeUrl, secretKeys: configured }: Pick<Config, 'storeUrl' | 'secretKeys'>) {
+export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKeys' | 'personalTokensMayBeEternal'>) {
+  const { storeUrl, secretKeys: configured } = config;
   const store = await openStorage(storeUrl, { now });
   const withdrawals = createWithdrawals(store);
   const storage = observed(store, async (write) => {
@@ -88,6 +89,7 @@ export async function openDirectory({ storeUrl, secretKeys: configured }: Pick<C
   const clients = createClients({ storage, now, audit, permissions, endGrants: sessions.endGrants });
   const signingKeys = createSigningKeys({ storage, sealing, audit, now });
   const setup = createSetup({ storage, sealing, accounts, audit });
+  const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
   return {
     storage,
     withdrawals,
@@ -100,6 +102,7 @@ export async function openDirectory({ storeUrl, secretKeys: configured }: Pick<C
     clients,
     signingKeys,
     setup,
+    personalTokens,
   };
 }
 
@@ -117,6 +120,7 @@ export async function createApp(directory: Directory, { config, log }: { config:
     clients,
     signingKeys,
     setup,
+    personalTokens,
   } = directory;
   const { issuer } = config;
 
@@ -144,7 +148,6 @@ export async function createApp(directory: Directory, { config, log }: { config:
     return organization && { id: organization.id, name: organization.name };
   };
 
-  const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
   const findAccessToken = createFindAccessToken({
     storage,
     now,
