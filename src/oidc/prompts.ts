@@ -16,6 +16,11 @@ export interface ConsentPolicy {
   missing(ctx: KoaContextWithOIDC): Promise<Requested>;
 }
 
+/** Somebody signed in, and was suspended before the app got its answer. */
+const accountGone = new Check('account_gone', 'the account may not sign in', 'login_required', ({ oidc }) => {
+  return oidc.session?.accountId !== undefined && oidc.account === undefined;
+});
+
 /**
  * The engine's own prompts, with account choice before them and consent decided by us: a scope beyond what the account holds
  * or the app may ask for is not asked about, it is simply not granted.
@@ -28,6 +33,7 @@ export function createPrompts(consent: ConsentPolicy): interactionPolicy.Default
     const { scopes, claims } = await consent.missing(ctx);
     return scopes.length + claims.length > 0;
   });
+  policy.get('login')?.checks.add(accountGone);
   policy.add(new Prompt({ name: 'select_account', requestable: true }), 0);
   policy.remove('consent');
   policy.add(
