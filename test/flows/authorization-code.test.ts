@@ -349,7 +349,7 @@ onEachEngine((openStore) => {
       const policy = String(landing.response?.headers.get('content-security-policy'));
       expect(policy)
         .to.match(/script-src 'self' 'sha256-[^']+'/)
-        .and.to.contain(`form-action 'self' ${new URL(client.redirectUri).origin}`);
+        .and.to.contain(`form-action 'self' ${new URL(client.redirectUri).protocol}`);
       expect(policy).to.contain("frame-ancestors 'none'");
       expect(landing.response?.headers.get('cache-control')).to.equal('no-store');
     });
