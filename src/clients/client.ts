@@ -42,7 +42,11 @@ export const Client = z.object({
   /** Public keys for `private_key_jwt` (OIDC Core §9), used instead of secrets when present. */
   jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())).min(1).max(20) }).optional(),
   idTokenSigningAlg: z.enum(['RS256', 'ES256', 'EdDSA']),
-  logoUri: WebUri.optional(),
+  /** Shown on our pages, which load images over https only. */
+  logoUri: z
+    .url({ protocol: /^https$/ })
+    .max(2000)
+    .optional(),
   clientUri: WebUri.optional(),
   policyUri: WebUri.optional(),
   tosUri: WebUri.optional(),

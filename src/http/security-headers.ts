@@ -28,14 +28,23 @@ export function securityHeaders({ issuer }: { issuer: string }): Koa.Middleware 
   });
 }
 
-/** Lets the forms of this page end at an app's URI: browsers apply `form-action` to the redirects after a form, too. */
+/**
+ * Lets the forms of this page end at an app: browsers apply `form-action` to every redirect after a form, and an app's callback may
+ * redirect on to another origin of its own, so anything as safe as the app's URI is allowed.
+ */
 export function allowFormTarget(ctx: Koa.Context, uri: string): void {
   const policy = ctx.response.get('Content-Security-Policy');
   const url = URL.parse(uri);
   if (!url || !policy) return;
-  const target = url.origin === 'null' ? url.protocol : url.origin;
+  const targets = TARGETS_LIKE[url.protocol] ?? url.protocol;
   ctx.set(
     'Content-Security-Policy',
-    policy.replace(/form-action [^;]*/, (directive) => `${directive} ${target}`),
+    policy.replace(/form-action [^;]*/, (directive) => `${directive} ${targets}`),
   );
 }
+
+/** Plain http is registered for the loopback interface only. */
+const TARGETS_LIKE: Record<string, string> = {
+  'https:': 'https:',
+  'http:': 'http://localhost:* http://127.0.0.1:*',
+};
