@@ -38,11 +38,16 @@ async function start(): Promise<void> {
     LOG_LEVEL: process.env.LOG_LEVEL ?? 'warn',
   });
   const directory = await openDirectory(config);
-  stopOnSignal(() => directory.storage.close());
+  const { app, background } = await createApp(directory, { config, log: pino({ level: config.logLevel }) });
+  stopOnSignal(async () => {
+    await background.stop();
+    await directory.storage.close();
+  });
   const data = await createSampleData(directory, urls);
 
   const issuer = config.issuer;
-  await serve(ports.latchkey, await createApp(directory, { config, log: pino({ level: config.logLevel }) }));
+  await serve(ports.latchkey, app);
+  background.start();
   await serve(ports.webApp, await createWebApp({ issuer, baseUrl: urls.webApp, ...data.webApp }));
   await serve(ports.singlePageApp, createSinglePageApp({ issuer, ...data.singlePageApp }));
   console.log(overview({ urls, data, storeUrl: config.storeUrl }));

@@ -30,6 +30,12 @@ import { describeClient, describeScopes, OWN_PAGES } from './interactions/descri
 import { enginePages } from './interactions/engine-pages.ts';
 import { createLogin } from './interactions/login.ts';
 import { interactionRoutes } from './interactions/routes.ts';
+import type { Deliver } from './mail/delivery.ts';
+import { createMail } from './mail/mail.ts';
+import { createComposer } from './mail/message.ts';
+import { createOutbox } from './mail/outbox.ts';
+import { createMailQueue } from './mail/queue.ts';
+import { createSmtpDelivery } from './mail/smtp.ts';
 import { asEngineToken, createFindAccessToken } from './oidc/access-tokens.ts';
 import { createAdapter } from './oidc/adapter.ts';
 import { claimsOf } from './oidc/claims.ts';
@@ -46,6 +52,7 @@ import { createPermissions } from './permissions/permissions.ts';
 import { feedRoutes } from './resource-server/feed-routes.ts';
 import { verifyRoutes } from './resource-server/verify-routes.ts';
 import { createWithdrawals, isWithdrawal } from './resource-server/withdrawals.ts';
+import { createSchedule } from './schedule.ts';
 import { setupRoutes } from './setup/routes.ts';
 import { createSetup } from './setup/setup.ts';
 import { observed } from './storage/observed.ts';
@@ -106,8 +113,18 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   };
 }
 
-/** The web server's handler. */
-export async function createApp(directory: Directory, { config, log }: { config: Config; log: Logger }): Promise<Koa> {
+/** What goes on beside the requests, in every process of the server and in no command of the shell. */
+interface Background {
+  start(): void;
+  /** Begins nothing new and waits for what is under way. */
+  stop(): Promise<void>;
+}
+
+/** The web server's handler, and the work beside it. */
+export async function createApp(
+  directory: Directory,
+  { config, log }: { config: Config; log: Logger },
+): Promise<{ app: Koa; background: Background }> {
   const {
     storage,
     withdrawals,
@@ -128,6 +145,14 @@ export async function createApp(directory: Directory, { config, log }: { config:
   const views = await createViews({ directory: VIEWS, assets });
   const errors = createErrorAnswers({ views, log });
   const throttle = createThrottle({ storage, now });
+  const mail = createMail({
+    queue: createMailQueue({ storage, sealing, now }),
+    compose: createComposer({ view: views.compose, issuer, now }),
+    deliver: openDelivery(config, log),
+    throttle,
+    now,
+    log,
+  });
   const signIn = createPasswordSignIn({ accounts, passwords, throttle, audit });
 
   const findMetadata = async (clientId: string) => {
@@ -222,5 +247,22 @@ export async function createApp(directory: Directory, { config, log }: { config:
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(accountConsoleRoutes({ issuer, views, findSession: engine.browserSession, findOrganization }).routes())
     .use(engine.handle); // last: answers what is left
-  return app;
+
+  const schedule = createSchedule({ storage, now, log });
+  schedule.every('mail', { seconds: 30 }, mail.deliverDue);
+
+  return {
+    app,
+    background: {
+      start: schedule.start,
+      async stop() {
+        await Promise.all([schedule.stop(), mail.stop()]);
+      },
+    },
+  };
+}
+
+function openDelivery({ smtpUrl, storeUrl, issuer }: Config, log: Logger): Deliver {
+  if (smtpUrl !== undefined) return createSmtpDelivery({ smtpUrl, issuer });
+  return createOutbox({ directory: join(directoryOf(storeUrl) ?? 'data', 'outbox'), issuer, log });
 }

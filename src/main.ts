@@ -3,11 +3,12 @@
  */
 import cluster from 'node:cluster';
 import { createServer, type Server } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import { createApp, openDirectory } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 
-/** How long requests under way may take to finish after a signal to stop. */
+/** How long what is under way may take to finish after a signal to stop. */
 const DRAIN_MS = 10_000;
 /** A worker that died younger than this is not replaced: it would only die again. */
 const YOUNG_MS = 2_000;
@@ -20,14 +21,15 @@ async function main(): Promise<void> {
 
 async function serve(config: Config, log: Logger): Promise<void> {
   const directory = await openDirectory(config);
-  const app = await createApp(directory, { config, log });
+  const { app, background } = await createApp(directory, { config, log });
   const server = createServer(
     { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 65_000 },
     app.callback(),
   );
   await listen(server, config);
+  background.start();
   stopOnSignal(async () => {
-    await drain(server);
+    await Promise.all([drain(server), Promise.race([background.stop(), sleep(DRAIN_MS)])]);
     await directory.storage.close();
   });
   if (cluster.isWorker && cluster.worker?.id !== 1) return;

@@ -15,8 +15,13 @@ export function localeOf(ctx: Koa.Context): Locale {
   const wished = ctx.state.uiLocales ?? ctx.query.ui_locales;
   const tags = typeof wished === 'string' && wished.length <= LONGEST_WISH ? wished.split(' ') : [];
   for (const tag of tags) {
-    const locale = LOCALES.find((known) => known === tag.toLowerCase().split('-', 1)[0]);
+    const locale = localeNamed(tag);
     if (locale) return locale;
   }
   return (ctx.acceptsLanguages([...LOCALES]) || LOCALES[0]) as Locale;
+}
+
+/** The language of a tag (BCP 47), such as `fi-FI`, when there is a catalogue for it. */
+export function localeNamed(tag: string | undefined): Locale | undefined {
+  return LOCALES.find((known) => known === tag?.toLowerCase().split(/[-_]/, 1)[0]);
 }

@@ -9,12 +9,18 @@ import i18next from 'i18next';
 import Backend from 'i18next-fs-backend';
 import type Koa from 'koa';
 import type { Assets } from './assets.ts';
-import { LOCALES, localeOf } from './locale.ts';
+import { LOCALES, type Locale, localeNamed, localeOf } from './locale.ts';
 
 export interface Views {
   readonly locales: readonly string[];
   /** Answers with views/<name>.ejs. Keeps the status; pages are never stored. */
   render(ctx: Koa.Context, name: string, data?: Record<string, unknown>): Promise<void>;
+  /** views/<name>.ejs outside any request and any layout, with the title it gave itself; for mails. */
+  compose(
+    name: string,
+    languageTag: string | undefined,
+    data: Record<string, unknown>,
+  ): { title: string; content: string };
 }
 
 type Template = (data: Record<string, unknown>) => string;
@@ -38,19 +44,29 @@ export async function createViews({ directory, assets }: { directory: string; as
     return found;
   }
 
+  function helpersIn(locale: Locale) {
+    return {
+      t: catalogue.getFixedT(locale),
+      locale,
+      asset: assets.url,
+      hasKey: (key: string) => catalogue.exists(key, { lng: locale }),
+      moment: (seconds: number) => inWords(seconds, locale),
+      page: { title: undefined },
+    };
+  }
+
   return {
     locales: LOCALES,
 
+    compose(name, languageTag, data) {
+      const helpers = helpersIn(localeNamed(languageTag) ?? LOCALES[0]);
+      const content = template(name)({ ...data, ...helpers });
+      return { title: String(helpers.page.title ?? ''), content };
+    },
+
     async render(ctx, name, data = {}) {
       const locale = localeOf(ctx);
-      const t = catalogue.getFixedT(locale);
-      const helpers = {
-        t,
-        locale,
-        asset: assets.url,
-        hasKey: (key: string) => catalogue.exists(key, { lng: locale }),
-        page: { title: undefined },
-      };
+      const helpers = helpersIn(locale);
       const content = template(name)({ ...data, ...helpers });
       ctx.type = 'html';
       ctx.set('Cache-Control', 'no-store');
@@ -59,6 +75,13 @@ export async function createViews({ directory, assets }: { directory: string; as
       ctx.body = template(LAYOUT)({ ...helpers, content });
     },
   };
+}
+
+/** A moment for people of any time zone, such as `15 January 2027 at 08:00 UTC`. */
+function inWords(seconds: number, locale: Locale): string {
+  const language = locale === 'en' ? 'en-GB' : locale;
+  const format = new Intl.DateTimeFormat(language, { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
+  return `${format.format(seconds * 1000)} UTC`;
 }
 
 /** Every template by its path without `.ejs`, compiled before the first request. */

@@ -88,7 +88,7 @@ export async function startTarget(store: TestStore, environment: NodeJS.ProcessE
   const directory = await openDirectory(config);
   const lines: string[] = [];
   const log = pino({ level: config.logLevel }, { write: (line) => lines.push(line) });
-  const app = await createApp(directory, { config, log });
+  const { app } = await createApp(directory, { config, log });
   const witness = createWitness();
   const handle = app.callback();
   const server = createServer((req, res) => {

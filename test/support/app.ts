@@ -79,10 +79,11 @@ export async function startApp(store: TestStore, environment: NodeJS.ProcessEnv 
   const port = await freePort();
   const config = readConfig(settings(store, port, environment));
   const directory = await openDirectory(config);
-  const app = await createApp(directory, { config, log: pino({ level: config.logLevel }) });
+  const { app, background } = await createApp(directory, { config, log: pino({ level: config.logLevel }) });
   const server = createServer(app.callback());
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
+  background.start();
 
   return {
     issuer: config.issuer,
@@ -91,6 +92,7 @@ export async function startApp(store: TestStore, environment: NodeJS.ProcessEnv 
     async close() {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
+      await background.stop();
       await directory.storage.close();
     },
   };
@@ -103,12 +105,22 @@ export function fixtures({ accounts, clients }: Directory): Pick<TestApp, 'perso
     async person(account = {}) {
       count += 1;
       const email = account.email ?? `person${count}-${randomBytes(3).toString('hex')}@example.com`;
-      const made = await accounts.create({ givenName: 'Pat', familyName: 'Example', password: PASSWORD, ...account, email });
+      const made = await accounts.create({
+        givenName: 'Pat',
+        familyName: 'Example',
+        password: PASSWORD,
+        ...account,
+        email,
+      });
       return { id: made.id, email: made.email, password: PASSWORD };
     },
     async client(client = {}) {
       const redirectUri = client.redirectUris?.[0] ?? 'https://app.example.com/callback';
-      const { client: record, secret = '' } = await clients.create({ name: 'Sample app', redirectUris: [redirectUri], ...client });
+      const { client: record, secret = '' } = await clients.create({
+        name: 'Sample app',
+        redirectUris: [redirectUri],
+        ...client,
+      });
       return { id: record.id, secret, redirectUri, record };
     },
   };

@@ -1,0 +1,117 @@
+/**
+ * Mails to people. Whoever sends one waits for a durable record and no longer; it is delivered once, at once when possible
+ * and at the next rounds when not, for a day. Must not know who the people are, nor what the notices are about.
+ */
+import type { Logger } from 'pino';
+import { AppError } from '../errors.ts';
+import type { Throttle } from '../http/rate-limit.ts';
+import type { Deliver, Outcome } from './delivery.ts';
+import type { Compose, Message, ToCompose } from './message.ts';
+import type { MailQueue, QueuedMail } from './queue.ts';
+
+/** A mailbox gets no more, whoever makes us write to it. */
+const PER_MAILBOX = { name: 'mail', limit: 20, window: 60 * 60 };
+/** Seconds for which a mail is tried. */
+const LIFETIME = 24 * 60 * 60;
+/** Connections of one process at a time: for a round, and as many again for mails that have just been sent. */
+const PARALLEL = 4;
+
+export interface Mail {
+  /**
+   * Queues a mail. One beyond the bounds, of the queue or of this mailbox, is not sent, which only the log says.
+   * @throws {AppError} `temporarily_unavailable` when it could not be queued durably.
+   */
+  send(request: ToCompose): Promise<void>;
+  /** One round: tries all that is due. Ends early, without harm, when the signal is aborted. */
+  deliverDue(signal: AbortSignal): Promise<void>;
+  /** Begins no more attempts and waits for those under way. */
+  stop(): Promise<void>;
+}
+
+export interface MailOptions {
+  queue: MailQueue;
+  compose: Compose;
+  deliver: Deliver;
+  throttle: Throttle;
+  now: () => number;
+  log: Logger;
+}
+
+export function createMail({ queue, compose, deliver, throttle, now, log }: MailOptions): Mail {
+  const underWay = new Set<Promise<unknown>>();
+  let stopped = false;
+
+  /** Undefined when there was nothing to try. Never rejects: a mail that was not settled comes back when its claim ends. */
+  async function attempt(id: string): Promise<Outcome | undefined> {
+    try {
+      const mail = await queue.claim(id);
+      if (!mail) return undefined;
+      const message = await queue.open(mail);
+      if (now() - message.at > LIFETIME)
+        return await settle(mail, message, { kind: 'refused', reason: 'a day has passed' });
+      return await settle(mail, message, await deliver(message));
+    } catch (error) {
+      log.warn({ err: error, mail: id }, 'a mail could not be tried');
+      return undefined;
+    }
+  }
+
+  async function settle(mail: QueuedMail, { to, subject }: Message, outcome: Outcome): Promise<Outcome> {
+    const { kind } = outcome;
+    if (kind === 'delivered' || kind === 'refused') await queue.remove(mail.id);
+    else await queue.postpone(mail);
+    if (kind === 'delivered') log.debug({ mail: mail.id }, 'a mail was delivered');
+    else {
+      const said = { mail: mail.id, to, subject, attempts: mail.attempts, reason: outcome.reason };
+      log.warn(said, kind === 'refused' ? 'a mail was given up' : 'a mail was not taken yet; it is tried again');
+    }
+    return outcome;
+  }
+
+  function begin(id: string): Promise<Outcome | undefined> {
+    const attempted = attempt(id).finally(() => underWay.delete(attempted));
+    underWay.add(attempted);
+    return attempted;
+  }
+
+  async function mayReceive(to: string): Promise<boolean> {
+    try {
+      await throttle.consume(PER_MAILBOX, { key: to.toLowerCase() });
+      return true;
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'too_many_requests') return false;
+      throw error;
+    }
+  }
+
+  return {
+    async send(request) {
+      const message = compose(request);
+      const { id, to, subject } = message;
+      if (!(await mayReceive(to))) return log.warn({ to, subject }, 'a mail was not sent: its mailbox got too many');
+      if (!(await queue.add(message))) return log.error({ to, subject }, 'a mail was not sent: the queue is full');
+      if (!stopped && underWay.size < 2 * PARALLEL) void begin(id);
+    },
+
+    async deliverDue(signal) {
+      const round = new Set<Promise<unknown>>();
+      let reachable = true;
+      for await (const id of queue.due()) {
+        if (signal.aborted || stopped) break;
+        if (!reachable) continue;
+        const attempted = begin(id).then((outcome) => {
+          round.delete(attempted);
+          reachable &&= outcome?.kind !== 'unreachable';
+        });
+        round.add(attempted);
+        if (round.size >= PARALLEL) await Promise.race(round);
+      }
+      await Promise.all(round);
+    },
+
+    async stop() {
+      stopped = true;
+      await Promise.all(underWay);
+    },
+  };
+}
