@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
-import { createServer } from 'node:net';
+import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 export interface Started {
@@ -12,8 +12,11 @@ export interface Started {
   stop(): Promise<void>;
 }
 
-/** Starts `npm start` in the way package.json says, or any other command, and waits for its first answer. */
-export async function start(command: string, { url, env }: { url: string; env: NodeJS.ProcessEnv }): Promise<Started> {
+/** Starts a command and waits for its first answer: of a URL, or, for what does not speak HTTP, of a port. */
+export async function start(
+  command: string,
+  { url, port, env }: { url?: string; port?: number; env: NodeJS.ProcessEnv },
+): Promise<Started> {
   const startedAt = performance.now();
   const child = spawn(command, {
     shell: true,
@@ -21,7 +24,7 @@ export async function start(command: string, { url, env }: { url: string; env: N
     stdio: 'ignore',
     env: { PATH: process.env.PATH, ...env },
   });
-  while (!(await answers(url))) await sleep(5);
+  while (!(await (url === undefined ? listens(port) : answers(url)))) await sleep(5);
   const startMs = performance.now() - startedAt;
   return {
     child,
@@ -66,4 +69,14 @@ async function answers(url: string): Promise<boolean> {
     (response) => response.ok,
     () => false,
   );
+}
+
+async function listens(port = 0): Promise<boolean> {
+  const socket = connect(port, '127.0.0.1');
+  const isOpen = await once(socket, 'connect').then(
+    () => true,
+    () => false,
+  );
+  socket.destroy();
+  return isOpen;
 }
