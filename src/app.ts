@@ -123,7 +123,7 @@ interface Background {
 /** The web server's handler, and the work beside it. */
 export async function createApp(
   directory: Directory,
-  { config, log }: { config: Config; log: Logger },
+  { config, log, isStopping = () => false }: { config: Config; log: Logger; isStopping?: () => boolean },
 ): Promise<{ app: Koa; background: Background }> {
   const {
     storage,
@@ -229,7 +229,7 @@ export async function createApp(
     .use(securityHeaders({ issuer }))
     .use(errors.handle) // sees every failure below
     .use(assets.serve)
-    .use(healthRoutes({ storage }).routes())
+    .use(healthRoutes({ storage, isStopping }).routes())
     .use(setupRoutes({ issuer, setup, views }).routes())
     .use(
       interactionRoutes({

@@ -2,14 +2,17 @@
  * The server: settings, workers, listening, and a clean end.
  */
 import cluster from 'node:cluster';
-import { createServer, type Server } from 'node:http';
+import { createServer, type Server, type ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Logger, pino } from 'pino';
 import { createApp, openDirectory } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 
-/** How long what is under way may take to finish after a signal to stop. */
+/** How long all of stopping may take: answering on, and finishing what is under way. */
 const DRAIN_MS = 10_000;
+/** How long a balancer has to notice that it should send requests elsewhere, and the silence from which it has. */
+const NOTICE_MS = 5_000;
+const SILENCE_MS = 300;
 /** A worker that died younger than this is not replaced: it would only die again. */
 const YOUNG_MS = 2_000;
 
@@ -21,15 +24,16 @@ async function main(): Promise<void> {
 
 async function serve(config: Config, log: Logger): Promise<void> {
   const directory = await openDirectory(config);
-  const { app, background } = await createApp(directory, { config, log });
+  const { app, background } = await createApp(directory, { config, log, isStopping: () => door.isClosing() });
   const server = createServer(
     { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 65_000 },
     app.callback(),
   );
+  const door = createDoor(server);
   await listen(server, config);
   background.start();
   stopOnSignal(async () => {
-    await Promise.all([drain(server), Promise.race([background.stop(), sleep(DRAIN_MS)])]);
+    await Promise.all([door.close(), Promise.race([background.stop(), sleep(DRAIN_MS)])]);
     await directory.storage.close();
   });
   if (cluster.isWorker && cluster.worker?.id !== 1) return;
@@ -45,16 +49,46 @@ function listen(server: Server, { host, port }: Config): Promise<void> {
   });
 }
 
-/** Takes no new connections, lets what is under way finish, then cuts what is left. */
-function drain(server: Server): Promise<void> {
-  const cut = setTimeout(() => server.closeAllConnections(), DRAIN_MS);
-  return new Promise((resolve) => {
-    server.close(() => {
-      clearTimeout(cut);
-      resolve();
-    });
-    server.closeIdleConnections();
+/** How a server ends without failing a request that somebody sent before they could know. */
+function createDoor(server: Server): { isClosing(): boolean; close(): Promise<void> } {
+  const unanswered = new Set<ServerResponse>();
+  let askedAt = 0;
+  let closing = false;
+
+  server.prependListener('request', (request, response) => {
+    // Those that only look whether it is still there are no reason to stay.
+    if (!request.url?.startsWith('/health/')) askedAt = performance.now();
+    unanswered.add(response);
+    response.once('close', () => unanswered.delete(response));
+    if (closing) endConnection(response);
   });
+
+  return {
+    isClosing: () => closing,
+
+    /** Answers on, saying each time that it is the last, until nobody asks; then lets what is under way finish, and cuts what is left. */
+    async close() {
+      const startedAt = performance.now();
+      closing = true;
+      for (const response of unanswered) endConnection(response);
+      while (performance.now() - startedAt < NOTICE_MS && performance.now() - askedAt < SILENCE_MS) await sleep(50);
+
+      const closed = new Promise((resolve) => server.close(resolve));
+      // A stream has no end of its own; whoever reads one comes back for more.
+      for (const response of unanswered) if (isEventStream(response)) response.destroy();
+      const cut = setTimeout(() => server.closeAllConnections(), startedAt + DRAIN_MS - performance.now());
+      await closed;
+      clearTimeout(cut);
+    },
+  };
+}
+
+function endConnection(response: ServerResponse): void {
+  if (!response.headersSent) response.setHeader('Connection', 'close');
+}
+
+function isEventStream(response: ServerResponse): boolean {
+  return String(response.getHeader('Content-Type')).startsWith('text/event-stream');
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {
