@@ -368,11 +368,24 @@ onEachEngine((openStore) => {
     });
   });
 
-  it('refuses to be used by POST, and says so', async () => {
-    const response = await fetch(`${app.issuer}/identity/authorize`, {
-      method: 'POST',
-      body: new URLSearchParams({ client_id: client.id, ...ordinary() }),
+  describe('a request that comes as a form', () => {
+    it('signs in like one in a URL', async () => {
+      const { url, verifier } = await flows.start({ client });
+      const browser = flows.browser();
+      const login = await browser.submit('/identity/authorize', Object.fromEntries(new URL(url).searchParams));
+      const landing = await walk(browser, login.url.href, person);
+      const { body } = await flows.redeem(client, { code: String(landing.url.searchParams.get('code')), verifier });
+      expect(body).to.have.property('id_token');
     });
-    expect(response.status).to.be.oneOf([404, 405]);
+
+    it('may neither double a parameter nor be spread over form and URL', async () => {
+      const evil = 'https://evil.example/';
+      const good: [string, string][] = Object.entries({ client_id: client.id, ...ordinary() });
+      const post = (path: string, pairs: [string, string][]) =>
+        flows.browser().open(path, { method: 'POST', body: new URLSearchParams(pairs) });
+      const doubled = await post('/identity/authorize', [...good, ['redirect_uri', evil]]);
+      const spread = await post(`/identity/authorize?redirect_uri=${encodeURIComponent(evil)}`, good);
+      for (const { response } of [doubled, spread]) expect(response?.status).to.equal(400);
+    });
   });
 });
