@@ -42,6 +42,7 @@ import { claimsOf } from './oidc/claims.ts';
 import { toMetadata } from './oidc/client-metadata.ts';
 import { createConsents } from './oidc/consents.ts';
 import { createEngine } from './oidc/engine.ts';
+import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
 import { createSignIdentity } from './oidc/identity-assertion.ts';
 import { ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
@@ -246,6 +247,7 @@ export async function createApp(
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(accountConsoleRoutes({ issuer, views, findSession: engine.browserSession, findOrganization }).routes())
+    .use(formRequestRoutes().routes())
     .use(engine.handle); // last: answers what is left
 
   const schedule = createSchedule({ storage, now, log });
