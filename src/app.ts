@@ -22,6 +22,7 @@ import { createAssets } from './http/assets.ts';
 import { tokenOf } from './http/authorization.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
+import { createOutbound } from './http/outbound.ts';
 import { createThrottle } from './http/rate-limit.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
 import { createViews } from './http/views.ts';
@@ -38,6 +39,7 @@ import { createMailQueue } from './mail/queue.ts';
 import { createSmtpDelivery } from './mail/smtp.ts';
 import { asEngineToken, createFindAccessToken } from './oidc/access-tokens.ts';
 import { createAdapter } from './oidc/adapter.ts';
+import { createBackchannelLogout } from './oidc/backchannel-logout.ts';
 import { claimsOf } from './oidc/claims.ts';
 import { toMetadata } from './oidc/client-metadata.ts';
 import { createConsents } from './oidc/consents.ts';
@@ -45,6 +47,7 @@ import { createEngine } from './oidc/engine.ts';
 import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
 import { createSignIdentity } from './oidc/identity-assertion.ts';
+import { createLogoutNotices } from './oidc/logout-notices.ts';
 import { ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
@@ -84,7 +87,8 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   const organizations = createOrganizations({ storage, now, audit });
   const permissions = createPermissions({ storage, now, audit });
   const passwords = createPasswords();
-  const sessions = createSessions({ storage });
+  const logoutNotices = createLogoutNotices({ storage, now });
+  const sessions = createSessions({ storage, notices: logoutNotices });
   const accounts = createAccounts({
     storage,
     now,
@@ -109,6 +113,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     accounts,
     clients,
     signingKeys,
+    logoutNotices,
     setup,
     personalTokens,
   };
@@ -137,6 +142,7 @@ export async function createApp(
     accounts,
     clients,
     signingKeys,
+    logoutNotices,
     setup,
     personalTokens,
   } = directory;
@@ -184,6 +190,13 @@ export async function createApp(
   const signIdentity = createSignIdentity({ issuer, signingKeys, now });
 
   const grants = createGrants({ accounts, clients, consents: createConsents({ storage, now }) });
+  const outbound = createOutbound({ allow: config.outboundAllow });
+  const backchannelLogout = createBackchannelLogout({
+    notices: logoutNotices,
+    provider: () => engine.provider(),
+    request: outbound,
+    log,
+  });
   const engine = createEngine({
     audit,
     throttle,
@@ -211,6 +224,7 @@ export async function createApp(
       loadExistingGrant: grants.loadExisting,
       consent: grants,
       introspectsAll: async (clientId) => (await clients.findActive(clientId))?.introspection === true,
+      sendLogout: backchannelLogout.send,
     },
   });
   const consent = createConsent({
@@ -252,13 +266,14 @@ export async function createApp(
 
   const schedule = createSchedule({ storage, now, log });
   schedule.every('mail', { seconds: 30 }, mail.deliverDue);
+  schedule.every('backchannel-logout', { seconds: 5 }, backchannelLogout.deliverDue);
 
   return {
     app,
     background: {
       start: schedule.start,
       async stop() {
-        await Promise.all([schedule.stop(), mail.stop()]);
+        await Promise.all([schedule.stop(), mail.stop(), backchannelLogout.stop()]);
       },
     },
   };

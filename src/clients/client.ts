@@ -4,6 +4,16 @@ import { redirectUriProblem } from './redirect-uri.ts';
 const Instant = z.number().int().nonnegative();
 const WebUri = z.url({ protocol: /^https?$/ }).max(2000);
 
+/**
+ * Where an app is told of logouts. Plain http is registered as well: what may be reached over it is decided when it is
+ * called, as the name may mean another address by then.
+ */
+const BackchannelLogoutUri = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .max(2000, 'is too long')
+  .regex(/^[^\s#]*$/, 'must not have a fragment')
+  .refine((uri) => !URL.parse(uri)?.username && !URL.parse(uri)?.password, 'must not have a user name or password');
+
 const RedirectUri = z.string().check((context) => {
   const problem = redirectUriProblem(context.value);
   if (problem) context.issues.push({ code: 'custom', message: problem, input: context.value });
@@ -26,7 +36,7 @@ export const Client = z.object({
   organizationId: z.string().optional(),
   redirectUris: RedirectUris,
   postLogoutRedirectUris: RedirectUris,
-  backchannelLogoutUri: WebUri.optional(),
+  backchannelLogoutUri: BackchannelLogoutUri.optional(),
   /** No secret: proves itself by PKCE alone (RFC 6749 §2.1). */
   public: z.boolean(),
   /** May use `id_token` and `id_token token`. */

@@ -215,7 +215,7 @@ function unpack(stored: Json, id: string | undefined): AdapterPayload {
 }
 
 /** The engine answers with its own errors only: a store out of reach has to look like one to it. */
-async function outage<T>(work: Promise<T>): Promise<T> {
+export async function outage<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {

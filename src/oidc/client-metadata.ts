@@ -24,6 +24,9 @@ export function toMetadata(client: Client): AdapterPayload {
     ],
     scope: [...OPENID_SCOPES, ...client.permissions].join(' '),
     id_token_signed_response_alg: client.idTokenSigningAlg,
+    ...(client.backchannelLogoutUri
+      ? { backchannel_logout_uri: client.backchannelLogoutUri, backchannel_logout_session_required: true }
+      : {}),
     ...(client.logoUri ? { logo_uri: client.logoUri } : {}),
     ...(client.clientUri ? { client_uri: client.clientUri } : {}),
     ...(client.policyUri ? { policy_uri: client.policyUri } : {}),

@@ -4,7 +4,8 @@ import type { Client, KoaContextWithOIDC } from 'oidc-provider';
 
 /**
  * Our ID tokens carry `aud` as an array with exactly the client id (OIDC Core §2 allows both forms; existing clients read the
- * array). The engine writes a string, so the client it signs for is shown to it with the array as its id; and an array
+ * array), and logout tokens, whose audience apps check as they check that of an ID token (Back-Channel Logout §2.6), do as
+ * well. The engine writes a string, so the client it signs for is shown to it with the array as its id; and an array
  * is understood where the engine reads one of its own ID tokens back.
  */
 export function issueAudienceAsArray(provider: Provider): void {
@@ -12,7 +13,7 @@ export function issueAudienceAsArray(provider: Provider): void {
   // The engine looks settings up by this class name.
   class IdToken extends EngineIdToken {
     override async issue(options: Parameters<InstanceType<typeof EngineIdToken>['issue']>[0]): Promise<string> {
-      if (options.use !== 'idtoken') return super.issue(options);
+      if (options.use !== 'idtoken' && options.use !== 'logout') return super.issue(options);
       const { client } = this;
       const shown = Object.create(client, { clientId: { value: [client.clientId] } }) as Client;
       return super.issue.call(Object.create(this, { client: { value: shown } }), options);

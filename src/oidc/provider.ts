@@ -7,6 +7,7 @@ import type { Adapter, Configuration, ErrorOut, JWK, KoaContextWithOIDC, Respons
 import Provider, { errors } from 'oidc-provider';
 import { type Account, BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import { isClientSecret } from '../clients/clients.ts';
+import { type BackchannelLogout, sendBackchannelLogouts } from './backchannel-logout.ts';
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
 import { issueAudienceAsArray } from './id-token-audience.ts';
@@ -68,6 +69,8 @@ export interface ProviderOptions {
   consent: ConsentPolicy;
   /** Whether an app may introspect tokens that were not issued to it. */
   introspectsAll: (clientId: string) => Promise<boolean>;
+  /** Tells an app that a person has signed out. */
+  sendLogout: BackchannelLogout['send'];
 }
 
 export function createProvider(options: ProviderOptions): Provider {
@@ -151,6 +154,7 @@ export function createProvider(options: ProviderOptions): Provider {
 
     features: {
       devInteractions: { enabled: false },
+      backchannelLogout: { enabled: true },
       dPoP: { enabled: false },
       claimsParameter: { enabled: true, assertClaimsParameter },
       clientCredentials: { enabled: true },
@@ -184,6 +188,7 @@ export function createProvider(options: ProviderOptions): Provider {
   allowLoopbackForImplicit(provider);
   issueAudienceAsArray(provider);
   nameIssuerInEveryAnswer(provider);
+  sendBackchannelLogouts(provider, options.sendLogout);
   callForeignTokensInactive(provider);
   return provider;
 }
