@@ -37,7 +37,7 @@ import { createComposer } from './mail/message.ts';
 import { createOutbox } from './mail/outbox.ts';
 import { createMailQueue } from './mail/queue.ts';
 import { createSmtpDelivery } from './mail/smtp.ts';
-import { asEngineToken, createFindAccessToken } from './oidc/access-tokens.ts';
+import { asEngineToken, createEngineTokens } from './oidc/access-tokens.ts';
 import { createAdapter } from './oidc/adapter.ts';
 import { createBackchannelLogout } from './oidc/backchannel-logout.ts';
 import { claimsOf } from './oidc/claims.ts';
@@ -47,6 +47,7 @@ import { createEngine } from './oidc/engine.ts';
 import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
 import { createSignIdentity } from './oidc/identity-assertion.ts';
+import { introspectionRoutes } from './oidc/introspection-routes.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
 import { ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
 import { createSessions } from './oidc/sessions.ts';
@@ -180,7 +181,7 @@ export async function createApp(
     return organization && { id: organization.id, name: organization.name };
   };
 
-  const findAccessToken = createFindAccessToken({
+  const { findAccessToken, findRefreshToken } = createEngineTokens({
     storage,
     now,
     findAccount: accounts.findActive,
@@ -243,6 +244,10 @@ export async function createApp(
     .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies }))
     .use(securityHeaders({ issuer }))
     .use(errors.handle) // sees every failure below
+    .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
+    .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
+    .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
+    .use(feedRoutes({ clients, withdrawals }).routes())
     .use(assets.serve)
     .use(healthRoutes({ storage, isStopping }).routes())
     .use(setupRoutes({ issuer, setup, views }).routes())
@@ -257,9 +262,6 @@ export async function createApp(
         findAccount,
       }).routes(),
     )
-    .use(feedRoutes({ clients, withdrawals }).routes())
-    .use(verifyRoutes({ issuer, verifier, signIdentity }).routes())
-    .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(accountConsoleRoutes({ issuer, views, findSession: engine.browserSession, findOrganization }).routes())
     .use(formRequestRoutes().routes())
     .use(engine.handle); // last: answers what is left

@@ -22,6 +22,7 @@ export interface Verified {
   account?: Account;
   /** The app it was issued to. */
   client?: Client;
+  sid?: string;
   /** What it may do now. */
   scope: string[];
   issuedAt: number;
@@ -33,6 +34,8 @@ export interface Verified {
 export interface LiveAccessToken {
   account?: Account;
   client: Client;
+  /** Names the browser session to its app (OpenID Connect Back-Channel Logout §2.1). */
+  sid?: string;
   scope: string[];
   issuedAt: number;
   expiresAt: number;

@@ -22,3 +22,19 @@ function isRepeated({ rawHeaders }: IncomingMessage): boolean {
   }
   return count > 1;
 }
+
+/** Client id and secret as RFC 6749 §2.3.1 has them: form-encoded inside HTTP Basic. Empty for whatever else is sent. */
+export function basicCredentials({ headers }: IncomingMessage): [id?: string, secret?: string] {
+  const [, encoded = ''] = /^basic +([A-Za-z0-9+/]+=*)$/i.exec(headers.authorization ?? '') ?? [];
+  const [, id, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(encoded, 'base64').toString('utf8')) ?? [];
+  try {
+    return id === undefined || secret === undefined ? [] : [formDecode(id), formDecode(secret)];
+  } catch {
+    return [];
+  }
+}
+
+/** @throws {URIError} */
+function formDecode(text: string): string {
+  return decodeURIComponent(text.replaceAll('+', ' '));
+}

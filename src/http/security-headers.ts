@@ -1,31 +1,51 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import helmet from 'helmet';
 import type Koa from 'koa';
-import helmet from 'koa-helmet';
 
 /** Headers every answer carries, whatever its status. Pages may use nothing but our own files and images of the apps they name. */
 export function securityHeaders({ issuer }: { issuer: string }): Koa.Middleware {
-  return helmet({
-    contentSecurityPolicy: {
-      useDefaults: false,
-      directives: {
-        'default-src': ["'none'"],
-        'script-src': ["'self'"],
-        'style-src': ["'self'"],
-        'img-src': ["'self'", 'https:', 'data:'],
-        'connect-src': ["'self'"],
-        'form-action': ["'self'"],
-        'frame-ancestors': ["'none'"],
-        'base-uri': ["'none'"],
-        'object-src': ["'none'"],
+  const headers = headersOf(
+    helmet({
+      contentSecurityPolicy: {
+        useDefaults: false,
+        directives: {
+          'default-src': ["'none'"],
+          'script-src': ["'self'"],
+          'style-src': ["'self'"],
+          'img-src': ["'self'", 'https:', 'data:'],
+          'connect-src': ["'self'"],
+          'form-action': ["'self'"],
+          'frame-ancestors': ["'none'"],
+          'base-uri': ["'none'"],
+          'object-src': ["'none'"],
+        },
       },
+      frameguard: { action: 'deny' },
+      referrerPolicy: { policy: 'no-referrer' },
+      strictTransportSecurity: issuer.startsWith('https:') ? { maxAge: 63_072_000 } : false,
+      // Discovery, keys and tokens are read by apps on other origins.
+      crossOriginResourcePolicy: { policy: 'cross-origin' },
+      // A sign-in may be opened in a pop-up, whose opener waits for its answer.
+      crossOriginOpenerPolicy: false,
+    }),
+  );
+  return function setSecurityHeaders(ctx, next) {
+    ctx.set(headers);
+    return next();
+  };
+}
+
+/** They are the same for every answer, so they are made once. */
+function headersOf(middleware: ReturnType<typeof helmet>): Record<string, string> {
+  const headers: Record<string, string> = {};
+  const response = {
+    setHeader(name: string, value: string) {
+      headers[name] = value;
     },
-    frameguard: { action: 'deny' },
-    referrerPolicy: { policy: 'no-referrer' },
-    strictTransportSecurity: issuer.startsWith('https:') ? { maxAge: 63_072_000 } : false,
-    // Discovery, keys and tokens are read by apps on other origins.
-    crossOriginResourcePolicy: { policy: 'cross-origin' },
-    // A sign-in may be opened in a pop-up, whose opener waits for its answer.
-    crossOriginOpenerPolicy: false,
-  });
+    removeHeader() {},
+  };
+  middleware({} as IncomingMessage, response as unknown as ServerResponse, () => {});
+  return headers;
 }
 
 /**

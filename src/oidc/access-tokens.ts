@@ -5,7 +5,7 @@
 import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import type { Client } from '../clients/client.ts';
-import type { FindAccessToken, Verified } from '../credentials/verify.ts';
+import type { FindAccessToken, LiveAccessToken, Verified } from '../credentials/verify.ts';
 import type { Storage } from '../storage/storage.ts';
 import { isTombstone, recordKey, sessionUidKey } from './adapter.ts';
 import { scopeWithin } from './grants.ts';
@@ -18,7 +18,13 @@ export interface AccessTokensOptions {
   findClient: (id: string) => Promise<Client | undefined>;
 }
 
-export function createFindAccessToken({ storage, now, findAccount, findClient }: AccessTokensOptions): FindAccessToken {
+export interface EngineTokens {
+  findAccessToken: FindAccessToken;
+  /** A refresh token that may be exchanged now. */
+  findRefreshToken(value: string): Promise<LiveAccessToken | undefined>;
+}
+
+export function createEngineTokens({ storage, now, findAccount, findClient }: AccessTokensOptions): EngineTokens {
   async function read(key: string): Promise<AdapterPayload | undefined> {
     const stored = await storage.get(key);
     return stored === undefined || isTombstone(stored) ? undefined : (stored as AdapterPayload);
@@ -48,14 +54,12 @@ export function createFindAccessToken({ storage, now, findAccount, findClient }:
     return session?.accountId === accountId && session?.authorizations?.[clientId]?.grantId === grantId;
   }
 
-  return async function findAccessToken(value) {
-    const [own, byApp] = await Promise.all([
-      read(recordKey('AccessToken', value)),
-      read(recordKey('ClientCredentials', value)),
-    ]);
-    const token = own ?? byApp;
-    if (!token?.clientId) return undefined;
-    const { clientId, accountId, scope = '', iat = 0, exp = 0 } = token;
+  /** The token under the first of these models that has it, with all it depends on. */
+  async function findLive(models: readonly string[], value: string): Promise<LiveAccessToken | 'expired' | undefined> {
+    const found = await Promise.all(models.map((model) => read(recordKey(model, value))));
+    const token = found.find((payload) => payload !== undefined);
+    if (!token?.clientId || token.consumed !== undefined) return undefined;
+    const { clientId, accountId, scope = '', iat = 0, exp = 0, sid } = token;
     const [client, account, granted, inSession] = await Promise.all([
       findClient(clientId),
       accountId === undefined ? undefined : findAccount(accountId),
@@ -66,7 +70,23 @@ export function createFindAccessToken({ storage, now, findAccount, findClient }:
     if (!client || !(actsForItself || account) || !granted || !inSession) return undefined;
     if (exp <= now()) return 'expired';
     const usable = scopeWithin(scope.split(' '), { client, account, actsForItself });
-    return { client, ...(account ? { account } : {}), scope: usable.filter(Boolean), issuedAt: iat, expiresAt: exp };
+    return {
+      client,
+      ...(account ? { account } : {}),
+      ...(typeof sid === 'string' ? { sid } : {}),
+      scope: usable.filter(Boolean),
+      issuedAt: iat,
+      expiresAt: exp,
+    };
+  }
+
+  return {
+    findAccessToken: (value) => findLive(['AccessToken', 'ClientCredentials'], value),
+
+    async findRefreshToken(value) {
+      const found = await findLive(['RefreshToken'], value);
+      return found === 'expired' ? undefined : found;
+    },
   };
 }
 

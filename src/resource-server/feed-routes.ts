@@ -8,6 +8,7 @@ import type Koa from 'koa';
 import type { Clients } from '../clients/clients.ts';
 import { isClientSecret } from '../clients/clients.ts';
 import { AppError } from '../errors.ts';
+import { basicCredentials } from '../http/authorization.ts';
 import type { Withdrawals } from './withdrawals.ts';
 
 /** A feed that has been silent for longer than a few of these is dead. */
@@ -44,7 +45,7 @@ export function feedRoutes({ clients, withdrawals }: FeedRoutesOptions): Router 
 
   /** @throws {AppError} `invalid_client` */
   async function authenticate(ctx: Koa.Context): Promise<void> {
-    const [id, secret] = basicCredentials(ctx.get('Authorization'));
+    const [id, secret] = basicCredentials(ctx.req);
     const client = id === undefined ? undefined : await clients.findActive(id);
     const digests = client?.secrets.map(({ digest }) => digest) ?? [];
     if (client?.introspection && secret !== undefined && isClientSecret(digests, secret)) return;
@@ -52,19 +53,4 @@ export function feedRoutes({ clients, withdrawals }: FeedRoutesOptions): Router 
   }
 
   return router;
-}
-
-/** Client id and secret as RFC 6749 §2.3.1 has them: form-encoded inside HTTP Basic. */
-function basicCredentials(header: string): [id?: string, secret?: string] {
-  const [, encoded = ''] = /^basic +([A-Za-z0-9+/]+=*)$/i.exec(header) ?? [];
-  const [, id, secret] = /^([^:]*):(.*)$/s.exec(Buffer.from(encoded, 'base64').toString('utf8')) ?? [];
-  try {
-    return id === undefined || secret === undefined ? [] : [decode(id), decode(secret)];
-  } catch {
-    return [];
-  }
-}
-
-function decode(text: string): string {
-  return decodeURIComponent(text.replaceAll('+', ' '));
 }

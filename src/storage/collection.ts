@@ -7,6 +7,7 @@ export interface Collection<T> {
   /** False when the id is taken. */
   insert(id: string, record: T, options?: WriteOptions): Promise<boolean>;
   put(id: string, record: T, options?: WriteOptions): Promise<void>;
+  /** The record, frozen and shared with other readers. */
   get(id: string): Promise<T | undefined>;
   /** Changes a record that exists; `change` may run again. Answers the new record, or undefined when there is none or nothing changed. */
   update(id: string, change: (current: T) => T | undefined, options?: WriteOptions): Promise<T | undefined>;
@@ -41,6 +42,16 @@ export function collection<S extends z.ZodType>(
     }
     return schema.parse(stored.data);
   }
+  /** What was made of a value that is still the same: checking an account again costs more than reading it. */
+  const unpacked = new WeakMap<object, T>();
+  function unpackShared(value: Json): T {
+    const known = unpacked.get(value as object);
+    if (known !== undefined) return known;
+    const record = unpack(value);
+    Object.freeze(record);
+    unpacked.set(value as object, record);
+    return record;
+  }
   const unpackMaybe = (value: Json | undefined) => (value === undefined ? undefined : unpack(value));
 
   async function list(group: string, options?: ListOptions) {
@@ -53,7 +64,10 @@ export function collection<S extends z.ZodType>(
     list,
     insert: async (id, record, options) => storage.insert(keyOf(id), pack(record), options),
     put: async (id, record, options) => storage.put(keyOf(id), pack(record), options),
-    get: async (id) => unpackMaybe(await storage.get(keyOf(id))),
+    async get(id) {
+      const value = await storage.get(keyOf(id), { shared: true });
+      return value === undefined ? undefined : unpackShared(value);
+    },
     take: async (id) => unpackMaybe(await storage.take(keyOf(id))),
     delete: (id) => storage.delete(keyOf(id)),
     async update(id, change, options) {

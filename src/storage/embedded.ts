@@ -7,7 +7,7 @@ import { openDatabase, prepareFile } from './embedded-database.ts';
 import { createWriteQueue } from './embedded-queue.ts';
 import type { Row } from './embedded-thread.ts';
 import { createGate } from './gate.ts';
-import { checkNames, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
+import { checkNames, createSharedReader, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
 import { type Entry, type Json, type Page, type Storage, unavailable, type WriteOptions } from './storage.ts';
 import { createTurns } from './turns.ts';
 
@@ -28,6 +28,7 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
   const queue = createWriteQueue(file);
   const gate = createGate();
   const inTurn = createTurns();
+  const readShared = createSharedReader();
 
   const find = database.prepare('SELECT value, expires_at FROM record WHERE key = ?');
   const members = 'SELECT key, value, expires_at FROM membership JOIN record USING (key) WHERE "group" = ?';
@@ -73,9 +74,9 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
       await queue.write({ verb: 'put', key, value: toText(value), expiresAt, groups });
     },
 
-    async get(key) {
+    async get(key, { shared = false } = {}) {
       const row = isName(key) ? rowOf(key) : undefined;
-      return row && parse(row.value);
+      return row && (shared ? readShared(row.value) : parse(row.value));
     },
 
     async update(key, change, options = {}) {

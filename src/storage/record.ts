@@ -1,6 +1,7 @@
 /**
  * What both engines do to a record before they store it: names are checked, the value becomes text, a lifetime becomes a moment.
  */
+import { LRUCache } from 'lru-cache';
 import { AppError } from '../errors.ts';
 import type { Json, ListOptions, WriteOptions } from './storage.ts';
 
@@ -36,4 +37,29 @@ export function isLive(expiresAt: number | null | undefined, now: number): boole
 /** How many memberships a page looks at. */
 export function pageSizeOf({ limit = 100 }: ListOptions): number {
   return Math.max(1, Math.trunc(limit));
+}
+
+/** Characters of all texts remembered by one engine. */
+const REMEMBERED_TEXT = 4_000_000;
+
+/** Reads texts and remembers what they said: reading the same text again gives the same, deeply frozen value. */
+export function createSharedReader(): (text: string) => Json {
+  const known = new LRUCache<string, object>({
+    maxSize: REMEMBERED_TEXT,
+    sizeCalculation: (_value, text) => text.length,
+  });
+
+  return (text) => {
+    const found = known.get(text);
+    if (found) return found as Json;
+    const value = JSON.parse(text) as Json;
+    if (typeof value !== 'object' || value === null) return value;
+    known.set(text, deepFreeze(value));
+    return value;
+  };
+}
+
+function deepFreeze<T extends object>(value: T): T {
+  for (const part of Object.values(value)) if (typeof part === 'object' && part !== null) deepFreeze(part);
+  return Object.freeze(value);
 }

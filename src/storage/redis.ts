@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
 import { AppError } from '../errors.ts';
 import { createGate } from './gate.ts';
-import { checkNames, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
+import { checkNames, createSharedReader, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
 import { parseRedisAddress, type RedisAddress } from './redis-address.ts';
 import { JOIN, keyOfMember, keysAfter, keysBefore, keysOfGroup, memberOf } from './redis-membership.ts';
 import { type Entry, type Json, type Storage, unavailable, type WriteOptions } from './storage.ts';
@@ -60,6 +60,7 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
   const client = await connect(parseRedisAddress(url));
   const gate = createGate();
   const inTurn = createTurns();
+  const readShared = createSharedReader();
 
   async function read(key: string): Promise<Found> {
     const raw = await ask(() => client.get(keyOfRecord(key)));
@@ -157,9 +158,13 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
       await put(key, toText(value), options);
     },
 
-    async get(key) {
+    async get(key, { shared = false } = {}) {
       if (!isName(key)) return undefined;
-      return gate.pass(async () => (await read(key)).live?.value);
+      return gate.pass(async () => {
+        const raw = await ask(() => client.get(keyOfRecord(key)));
+        if (raw === null || !isLive(headerIn(raw).expiresAt, now())) return undefined;
+        return shared ? readShared(textIn(raw)) : valueIn(raw);
+      });
     },
 
     async update(key, change, options = {}) {
@@ -229,8 +234,12 @@ function headerIn(raw: string): Header {
   return JSON.parse(raw.slice(0, raw.indexOf('\n'))) as Header;
 }
 
+function textIn(raw: string): string {
+  return raw.slice(raw.indexOf('\n') + 1);
+}
+
 function valueIn(raw: string): Json {
-  return JSON.parse(raw.slice(raw.indexOf('\n') + 1)) as Json;
+  return JSON.parse(textIn(raw)) as Json;
 }
 
 function keyOfRecord(key: string): string {

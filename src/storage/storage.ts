@@ -20,6 +20,14 @@ export interface WriteOptions {
   groups?: readonly string[];
 }
 
+export interface GetOptions {
+  /**
+   * The value may be shared with other readers and is deeply frozen. While the stored text is the same, so is the object: what was
+   * made of it can be remembered under it.
+   */
+  shared?: boolean;
+}
+
 export interface Entry {
   readonly key: string;
   readonly value: Json;
@@ -48,7 +56,7 @@ export interface Storage {
   put(key: string, value: Json, options?: WriteOptions): Promise<void>;
 
   /** The record's value, or undefined when it was never there, was deleted or has expired. */
-  get(key: string): Promise<Json | undefined>;
+  get(key: string, options?: GetOptions): Promise<Json | undefined>;
 
   /**
    * Replaces a record by a function of what it is, atomically. `change` must be pure: it runs again when somebody else
