@@ -4,7 +4,7 @@
 import cluster from 'node:cluster';
 import { createServer, type Server, type ServerResponse } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Logger, pino } from 'pino';
+import { destination, type Logger, pino } from 'pino';
 import { createApp, openDirectory } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 
@@ -19,10 +19,29 @@ const YOUNG_MS = 2_000;
 async function main(): Promise<void> {
   const config = readConfig();
   if (config.workers > 1 && cluster.isPrimary) return supervise(config.workers);
-  await serve(config, pino({ level: config.logLevel }));
+  await serve(config, openLog(config.logLevel));
 }
 
-async function serve(config: Config, log: Logger): Promise<void> {
+interface Log {
+  log: Logger;
+  /** Writes what it can and lets the process end. */
+  end(): Promise<void>;
+}
+
+/** A log that is full, blocked or gone neither ends the server nor holds it up: lines wait for the next one, up to a megabyte of them. */
+function openLog(level: string): Log {
+  const out = destination({ dest: 1, sync: false, maxLength: 1_000_000, retryEAGAIN: () => false });
+  for (const stream of [out, process.stdout]) stream.on('error', () => undefined);
+  return {
+    log: pino({ level }, out),
+    async end() {
+      await Promise.race([new Promise((resolve) => out.flush(resolve)), sleep(500)]);
+      out.destroy();
+    },
+  };
+}
+
+async function serve(config: Config, { log, end }: Log): Promise<void> {
   const directory = await openDirectory(config);
   const { app, background } = await createApp(directory, { config, log, isStopping: () => door.isClosing() });
   const server = createServer(
@@ -35,6 +54,7 @@ async function serve(config: Config, log: Logger): Promise<void> {
   stopOnSignal(async () => {
     await Promise.all([door.close(), Promise.race([background.stop(), sleep(DRAIN_MS)])]);
     await directory.storage.close();
+    await end();
   });
   if (cluster.isWorker && cluster.worker?.id !== 1) return;
   console.log(`Latchkey is at ${config.issuer}`);
