@@ -95,9 +95,14 @@ const targets = [
 
 const koaRates: number[] = [];
 const rows = targets.flatMap((target) => target.paths.map((path) => ({ target, path, rates: [] as number[] })));
-for (let round = 0; round < ROUNDS; round++) {
-  koaRates.push(await rate(koaUrl, { path: '/' }));
-  for (const { target, path, rates } of rows) rates.push(await rate(target.url, path.request));
+for (let round = 0; round <= ROUNDS; round++) {
+  const koaRate = await rate(koaUrl, { path: '/' });
+  // The first round only warms up.
+  if (round > 0) koaRates.push(koaRate);
+  for (const { target, path, rates } of rows) {
+    const measured = await rate(target.url, path.request);
+    if (round > 0) rates.push(measured);
+  }
 }
 for (const process of started.reverse()) await process.stop();
 rmSync(directory, { recursive: true, force: true });

@@ -20,6 +20,12 @@ export function securityHeaders({ issuer }: { issuer: string }): Koa.Middleware 
           'object-src': ["'none'"],
         },
       },
+      // Of no use to any browser that is still in use.
+      dnsPrefetchControl: false,
+      ieNoOpen: false,
+      originAgentCluster: false,
+      permittedCrossDomainPolicies: false,
+      xssFilter: false,
       frameguard: { action: 'deny' },
       referrerPolicy: { policy: 'no-referrer' },
       strictTransportSecurity: issuer.startsWith('https:') ? { maxAge: 63_072_000 } : false,
