@@ -59,5 +59,5 @@ export const PAGE_OF: Record<Notice['kind'], `/${string}`> = {
 };
 
 function onOneLine(text: string): string {
-  return text.replace(/[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]+/gu, ' ').trim();
+  return text.replace(/[\s\p{Cc}\p{Cf}]+/gu, ' ').trim();
 }

@@ -1,6 +1,5 @@
 /** Delivery to an SMTP server (RFC 5321), each mail over a connection of its own that cannot last. */
 import { Readable } from 'node:stream';
-import { createTransport } from 'nodemailer';
 import { isLoopback } from '../config.ts';
 import { type Deliver, domainOf, type Outcome } from './delivery.ts';
 import { toBytes } from './message.ts';
@@ -18,14 +17,10 @@ const ANSWER_MS = 60_000;
 export function createSmtpDelivery({ smtpUrl, issuer }: { smtpUrl: string; issuer: string }): Deliver {
   const server = parseUrl(smtpUrl);
   const sender = { from: senderOf(server, issuer), domain: domainOf(issuer) };
-  const transport = createTransport({
-    ...connectionOf(server),
-    connectionTimeout: HANDSHAKE_MS,
-    greetingTimeout: HANDSHAKE_MS,
-    socketTimeout: ANSWER_MS,
-  });
+  const connection = { ...connectionOf(server), connectionTimeout: HANDSHAKE_MS, socketTimeout: ANSWER_MS };
 
   return async (message) => {
+    const { createTransport } = await import('nodemailer');
     const bytes = await toBytes(message, sender);
     const overdue = new AbortController();
     const allow = (time: number) => setTimeout(() => overdue.abort(), time);
@@ -35,7 +30,8 @@ export function createSmtpDelivery({ smtpUrl, issuer }: { smtpUrl: string; issue
       timer = allow(ANSWER_MS);
     });
     try {
-      await transport.sendMail({ envelope: { from: sender.from, to: [message.to] }, raw, signal: overdue.signal });
+      const envelope = { from: sender.from, to: [message.to] };
+      await createTransport(connection).sendMail({ envelope, raw, signal: overdue.signal });
       return { kind: 'delivered' };
     } catch (error) {
       if (overdue.signal.aborted) return { kind: 'unreachable', reason: 'the mail server did not answer in time' };
