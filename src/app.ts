@@ -11,6 +11,7 @@ import { createAccounts } from './accounts/accounts.ts';
 import { createPasswords } from './accounts/password.ts';
 import { createPasswordSignIn } from './accounts/sign-in.ts';
 import { createCallers } from './api/caller.ts';
+import { docsRoutes } from './api/docs-routes.ts';
 import { apiRoutes } from './api/routes.ts';
 import { createAudit } from './audit.ts';
 import { createClients } from './clients/clients.ts';
@@ -247,6 +248,7 @@ export async function createApp(
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
+    .use(docsRoutes({ issuer, assets }).routes())
     .use(feedRoutes({ clients, withdrawals }).routes())
     .use(assets.serve)
     .use(healthRoutes({ storage, isStopping }).routes())
@@ -262,7 +264,19 @@ export async function createApp(
         findAccount,
       }).routes(),
     )
-    .use(accountConsoleRoutes({ issuer, views, findSession: engine.browserSession, findOrganization }).routes())
+    .use(
+      accountConsoleRoutes({
+        issuer,
+        now,
+        storage,
+        views,
+        findSession: engine.browserSession,
+        findOrganization,
+        personalTokens,
+        mayBeEternal: config.personalTokensMayBeEternal,
+        describe: (names) => describeScopes(names, permissions),
+      }).routes(),
+    )
     .use(formRequestRoutes().routes())
     .use(engine.handle); // last: answers what is left
 

@@ -1,0 +1,4 @@
+/* global SwaggerUIBundle */
+addEventListener('DOMContentLoaded', () => {
+  SwaggerUIBundle({ url: '/api/openapi.json', dom_id: '#api', deepLinking: true, persistAuthorization: false });
+});
