@@ -16,6 +16,9 @@ import type { Storage } from '../storage/storage.ts';
 const SetupCode = z.object({ sealed: z.string() });
 const ID = 'code';
 
+/** Held while an administrator is made; expires should its holder die. The code itself stays, so that no other link is printed. */
+const CLAIM = { key: 'setup-claim', seconds: 30 };
+
 export interface Setup {
   /** The code of the link to print, or undefined when there is an administrator already. */
   code(): Promise<string | undefined>;
@@ -54,6 +57,15 @@ export function createSetup({ storage, sealing, accounts, audit }: SetupOptions)
     return expected.length > 0 && expected.length === given.length && timingSafeEqual(expected, given);
   }
 
+  async function createFirst(administrator: Parameters<Setup['complete']>[1], origin: Origin): Promise<Account> {
+    // Who held the claim before us may have succeeded.
+    if (await accounts.hasAdministrator()) throw closed();
+    const account = await accounts.create({ ...administrator, administrator: true }, origin);
+    await codes.delete(ID);
+    await audit.record({ ...origin, type: 'setup_completed', accountId: account.id });
+    return account;
+  }
+
   return {
     isCode,
 
@@ -65,15 +77,11 @@ export function createSetup({ storage, sealing, accounts, audit }: SetupOptions)
 
     async complete(code, administrator, origin) {
       if (!(await isCode(code))) throw closed();
-      const taken = await codes.take(ID);
-      if (!taken) throw closed();
+      if (!(await storage.insert(CLAIM.key, true, { ttl: CLAIM.seconds }))) throw closed();
       try {
-        const account = await accounts.create({ ...administrator, administrator: true }, origin);
-        await audit.record({ ...origin, type: 'setup_completed', accountId: account.id });
-        return account;
-      } catch (error) {
-        if (!(await accounts.hasAdministrator())) await codes.insert(ID, taken);
-        throw error;
+        return await createFirst(administrator, origin);
+      } finally {
+        await storage.delete(CLAIM.key);
       }
     },
   };
