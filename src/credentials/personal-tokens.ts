@@ -12,7 +12,7 @@ import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type ListedToken, PersonalToken, TokenUse } from './personal-token.ts';
-import { createSecretToken, digestOf } from './secret-token.ts';
+import { createSecretToken, digestOf, prefixOf } from './secret-token.ts';
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
@@ -50,6 +50,10 @@ export interface PersonalTokens {
   list(accountId: string): Promise<ListedToken[]>;
   /** @throws {AppError} `not_found` when it is not this account's. Repeating it is fine. */
   revoke(accountId: string, id: string, origin?: Origin): Promise<void>;
+  /** Safe to repeat. */
+  revokeAll(accountId: string, origin?: Origin): Promise<void>;
+  /** Revokes a token that somebody has found, and tells its owner. False when there is no such token, or it was dead already. */
+  revokeLeaked(token: string, origin?: Origin): Promise<boolean>;
   /** A new token like it; the old one works for `overlap` seconds more. @throws {AppError} `not_found`, `invalid_request`. */
   rotate(accountId: string, id: string, rotation: { overlap: number; origin?: Origin }): Promise<MadePersonalToken>;
   /**
@@ -67,9 +71,20 @@ export interface PersonalTokensOptions {
   audit: Audit;
   /** Whether tokens may be made that never expire. */
   mayBeEternal: boolean;
+  /** Tells the owner. Absent: nobody is told, as where there is no server to send from. */
+  tell?: (news: TokenNews) => Promise<void>;
 }
 
-export function createPersonalTokens({ storage, now, audit, mayBeEternal }: PersonalTokensOptions): PersonalTokens {
+/** What the owner of a token has to know at once. */
+export interface TokenNews {
+  kind: 'token_created' | 'token_reused' | 'token_leaked';
+  token: PersonalToken;
+  at: number;
+  origin: Origin;
+}
+
+export function createPersonalTokens(options: PersonalTokensOptions): PersonalTokens {
+  const { storage, now, audit, mayBeEternal, tell = async () => undefined } = options;
   const tokens = collection(storage, { kind: 'personal-token', version: 1, schema: PersonalToken });
   const uses = collection(storage, { kind: 'personal-token-use', version: 1, schema: TokenUse });
   const noted = new LRUCache<string, number>({ max: 10_000 });
@@ -90,6 +105,12 @@ export function createPersonalTokens({ storage, now, audit, mayBeEternal }: Pers
   async function endFamily({ familyId, accountId, id }: PersonalToken, origin: Origin): Promise<void> {
     for await (const member of tokens.all(familyGroup(familyId))) await end(member.digest);
     await audit.record({ ...origin, type: 'token_reuse_detected', accountId, detail: { token: id } });
+  }
+
+  async function revoke(token: PersonalToken, origin: Origin): Promise<void> {
+    if (token.revokedAt !== undefined) return;
+    await end(token.digest);
+    await audit.record({ ...origin, type: 'token_revoked', accountId: token.accountId, detail: { token: token.id } });
   }
 
   async function write(record: PersonalToken): Promise<void> {
@@ -128,22 +149,32 @@ export function createPersonalTokens({ storage, now, audit, mayBeEternal }: Pers
         now: now(),
         expiresIn,
       });
-      // Before the token rather than after it: a token without its event must not exist.
+      // Before the token rather than after it: a token that nobody was told of must not exist.
       await audit.record({
         ...origin,
         type: 'token_created',
         accountId: account.id,
         detail: { token: made.record.id },
       });
+      await tell({ kind: 'token_created', token: made.record, at: now(), origin });
       await write(made.record);
       return made;
     },
 
     async revoke(accountId, id, origin = {}) {
-      const token = await findOwn(accountId, id);
-      if (token.revokedAt !== undefined) return;
-      await end(token.digest);
-      await audit.record({ ...origin, type: 'token_revoked', accountId, detail: { token: id } });
+      await revoke(await findOwn(accountId, id), origin);
+    },
+
+    async revokeAll(accountId, origin = {}) {
+      for (const token of await unrevoked(accountId)) await revoke(token, origin);
+    },
+
+    async revokeLeaked(token, origin = {}) {
+      const record = prefixOf(token) === 'lk_pat_' ? await tokens.get(digestOf(token)) : undefined;
+      if (!record || record.revokedAt !== undefined) return false;
+      await revoke(record, origin);
+      await tell({ kind: 'token_leaked', token: record, at: now(), origin });
+      return true;
     },
 
     async rotate(accountId, id, { overlap, origin = {} }) {
@@ -164,6 +195,7 @@ export function createPersonalTokens({ storage, now, audit, mayBeEternal }: Pers
         accountId,
         detail: { token: made.record.id, replaces: id },
       });
+      await tell({ kind: 'token_created', token: made.record, at: now(), origin });
       await write(made.record);
       return made;
     },
@@ -174,6 +206,7 @@ export function createPersonalTokens({ storage, now, audit, mayBeEternal }: Pers
         throw new AppError('invalid_token', 'the token is unknown or was revoked');
       if (record.replacedUntil !== undefined && record.replacedUntil <= now()) {
         await endFamily(record, origin);
+        await tell({ kind: 'token_reused', token: record, at: now(), origin });
         throw new AppError('invalid_token', 'the token was exchanged for another one');
       }
       if (record.expiresAt !== undefined && record.expiresAt <= now())

@@ -4,14 +4,17 @@ import { AppError } from '../errors.ts';
 
 const LIMIT = '56kb';
 
-/** Reads an `application/x-www-form-urlencoded` body; anything else is refused before it is read. */
-export function form(): Koa.Middleware {
+/**
+ * Reads an `application/x-www-form-urlencoded` body; anything else is refused before it is read.
+ * @param options.fields How many it may have; a name that comes several times has a list of values.
+ */
+export function form({ fields = 100 } = {}): Koa.Middleware {
   const parse = koaBody({
     json: false,
     text: false,
     multipart: false,
     formLimit: LIMIT,
-    queryString: { depth: 0, parameterLimit: 100, throwOnLimitExceeded: true } as object,
+    queryString: { depth: 0, parameterLimit: fields, arrayLimit: fields, throwOnLimitExceeded: true } as object,
     onError(error) {
       throw bodyError(error);
     },

@@ -21,8 +21,8 @@ export interface Engine {
   handle: Koa.Middleware;
   /** The engine with the keys and scopes of now. */
   provider(): Promise<Provider>;
-  /** Who is signed in to this browser, and when they last proved it; undefined for nobody. */
-  browserSession(ctx: Koa.Context): Promise<{ account: Account; signedInAt: number } | undefined>;
+  /** Who is signed in to this browser, when they last proved it, and the session's uid; undefined for nobody. */
+  browserSession(ctx: Koa.Context): Promise<{ account: Account; signedInAt: number; uid: string } | undefined>;
 }
 
 /** Wrong proofs of being an app from one source, for any app. Secrets cannot be guessed; this stops the noise. */
@@ -102,9 +102,9 @@ export function createEngine(options: EngineOptions): Engine {
 
     async browserSession(ctx) {
       const { provider } = await refresh();
-      const { accountId, loginTs = 0 } = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
+      const { accountId, loginTs = 0, uid } = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
       const account = accountId === undefined ? undefined : await settings.findAccount(accountId);
-      return account && { account, signedInAt: loginTs };
+      return account && { account, signedInAt: loginTs, uid };
     },
   };
 }

@@ -1,0 +1,32 @@
+/** Forms that may be sent once: a page that is loaded again, or a second click, must not do again what the first has done. */
+import { randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+
+/** Seconds for which a page may stay open before it is sent. */
+const OPEN = 24 * 60 * 60;
+
+export interface OneTimeForms {
+  /** The id that goes into the form. */
+  open(accountId: string): Promise<string>;
+  /** True for the first who sends it, for whom it was opened. */
+  take(accountId: string, id: string): Promise<boolean>;
+}
+
+export function createOneTimeForms({ storage }: { storage: Storage }): OneTimeForms {
+  const forms = collection(storage, { kind: 'one-time-form', version: 1, schema: z.literal(true) });
+  const keyOf = (accountId: string, id: string) => `${accountId}:${id}`;
+
+  return {
+    async open(accountId) {
+      const id = randomUUID();
+      await forms.put(keyOf(accountId, id), true, { ttl: OPEN });
+      return id;
+    },
+
+    async take(accountId, id) {
+      return (await forms.take(keyOf(accountId, id))) === true;
+    },
+  };
+}
