@@ -12,6 +12,7 @@ import { createPasswords } from './accounts/password.ts';
 import { createPasswordSignIn } from './accounts/sign-in.ts';
 import { createCallers } from './api/caller.ts';
 import { docsRoutes } from './api/docs-routes.ts';
+import { leakedSecretsRoutes } from './api/leaked-secrets-routes.ts';
 import { apiRoutes } from './api/routes.ts';
 import { createAudit } from './audit.ts';
 import { createClients } from './clients/clients.ts';
@@ -248,6 +249,7 @@ export async function createApp(
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
+    .use(leakedSecretsRoutes({ personalTokens, throttle }).routes())
     .use(docsRoutes({ issuer, assets }).routes())
     .use(feedRoutes({ clients, withdrawals }).routes())
     .use(assets.serve)
