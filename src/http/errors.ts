@@ -80,10 +80,14 @@ function withoutIds(path: string): string {
   return path.slice(0, 200).replace(/[\w-]{20,}/g, ':id');
 }
 
-/** Errors of Koa and its middlewares carry a status; any other is a defect of ours and shows nothing of itself. */
+/**
+ * Errors of Koa and its middlewares carry a status, those of the engine may wrap one of ours; any other is a defect of ours and
+ * shows nothing of itself.
+ */
 function asAppError(error: unknown): AppError {
   if (error instanceof AppError) return error;
-  const { status = 500, expose = false } = error as { status?: number; expose?: boolean };
+  const { status = 500, expose = false, cause } = error as { status?: number; expose?: boolean; cause?: unknown };
+  if (cause instanceof AppError) return cause;
   const code = CODE_OF_STATUS[status];
   return code && expose
     ? new AppError(code, 'the request could not be understood', { cause: error })
