@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
@@ -6,7 +7,9 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import type { Notice } from '../src/mail/notice.ts';
+import { createMailQueue } from '../src/mail/queue.ts';
 import { createSmtpDelivery } from '../src/mail/smtp.ts';
+import { createSealing } from '../src/storage/sealing.ts';
 import { freePort, SECRET_KEY, startProcess } from './support/app.ts';
 import {
   aMail,
@@ -274,6 +277,56 @@ describe('mail', () => {
       expect(refused()).to.have.lengthOf(4);
     });
 
+    it('is not held up by a clock that was a day ahead', async () => {
+      const port = await freePort();
+      const sender = await post({ smtpUrl: `smtp://127.0.0.1:${port}` }, START + 24 * HOUR);
+      await queued(sender, ['pat@example.com']);
+      const smtp = await server({ port });
+      sender.clock.time = START;
+      await sender.round();
+      expect(recipients(smtp)).to.deep.equal(['pat@example.com']);
+    });
+
+    it('belongs to the last that claimed it: an earlier holder cannot give it back', async () => {
+      const smtp = await server();
+      const sender = await post({ smtpUrl: smtp.url });
+      const queue = createMailQueue({
+        storage: sender.storage,
+        sealing: createSealing([Buffer.alloc(32)]),
+        now: () => sender.clock.time,
+      });
+      const id = randomUUID();
+      await queue.add({ id, to: 'pat@example.com', at: START, subject: '', text: '', html: '' });
+      const [first, refused] = [await queue.claim(id), await queue.claim(id)];
+      if (!first) return expect.fail('it was due');
+      expect(refused, 'while it is claimed').to.equal(undefined);
+      sender.clock.time += 120;
+      const second = await queue.claim(id);
+      expect(second?.attempts).to.equal(2);
+      await queue.postpone(first);
+      sender.clock.time += 119;
+      expect(await queue.claim(id), 'while the second claim lasts').to.equal(undefined);
+    });
+
+    it('is finished before the process stops, which begins nothing more', async () => {
+      const smtp = await server();
+      let answer = () => {};
+      smtp.beforeAnswer = () => new Promise((resolve) => (answer = resolve));
+      const sender = await post({ smtpUrl: smtp.url });
+      await sender.send(aMail('pat@example.com'));
+      await until(() => smtp.read === 1);
+      let stopped = false;
+      const stopping = sender.stop().then(() => (stopped = true));
+      await sender.send(aMail('late@example.com'));
+      await sender.round();
+      await sleep(100);
+      expect(stopped).to.equal(false);
+      answer();
+      await stopping;
+      expect(recipients(smtp)).to.deep.equal(['pat@example.com']);
+      expect(await sender.waiting()).to.have.lengthOf(1);
+    });
+
     it('is unreadable in the store', async () => {
       const sender = await post({ smtpUrl: `smtp://127.0.0.1:${await freePort()}` });
       await queued(sender, ['pat@example.com']);
@@ -288,7 +341,7 @@ describe('mail', () => {
     });
 
     it('that hang cost ten seconds and hold up nobody; one that thinks long about a message is waited for', async function () {
-      this.timeout(20_000);
+      this.timeout(30_000);
       const [silent, slow] = [await rawServer(() => undefined), await server()];
       const dripping = await rawServer((socket) => {
         const timer = setInterval(() => socket.write('220-wait\r\n'), 500);
@@ -305,9 +358,9 @@ describe('mail', () => {
       await dripped.send(aMail('pat@example.com'));
       expect(performance.now() - startedAt, 'until all were queued').to.be.below(2_000);
       const first = hung.round();
-      await until(() => hung.logged.length === 12 && dripped.logged.length === 1).catch(() => undefined);
       await first;
-      expect(performance.now() - startedAt, 'until all were given back').to.be.within(9_000, 11_500);
+      await until(() => hung.logged.length === 12 && dripped.logged.length === 1);
+      expect(performance.now() - startedAt, 'until all were given back').to.be.within(9_000, 15_000);
       expect(hung.logged).to.have.lengthOf(12);
       expect(hung.logged[0]?.reason).to.match(/never received|in time/);
       expect(dripped.logged[0]?.reason).to.match(/never received|in time/);
