@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import Koa from 'koa';
 import type { Logger } from 'pino';
+import { deviceInWords } from './account-console/device.ts';
 import { accountConsoleRoutes } from './account-console/routes.ts';
 import { displayName } from './accounts/account.ts';
 import { createAccounts } from './accounts/accounts.ts';
@@ -18,6 +19,7 @@ import { createAudit } from './audit.ts';
 import { createClients } from './clients/clients.ts';
 import type { Config } from './config.ts';
 import { createPersonalTokens } from './credentials/personal-tokens.ts';
+import { createTokenMails } from './credentials/token-mails.ts';
 import { createVerifier } from './credentials/verify.ts';
 import { healthRoutes } from './health/routes.ts';
 import { createAssets } from './http/assets.ts';
@@ -147,7 +149,6 @@ export async function createApp(
     signingKeys,
     logoutNotices,
     setup,
-    personalTokens,
   } = directory;
   const { issuer } = config;
 
@@ -162,6 +163,13 @@ export async function createApp(
     throttle,
     now,
     log,
+  });
+  const personalTokens = createPersonalTokens({
+    storage,
+    now,
+    audit,
+    mayBeEternal: config.personalTokensMayBeEternal,
+    tell: createTokenMails({ send: mail.send, findAccount: accounts.findActive, deviceInWords }),
   });
   const signIn = createPasswordSignIn({ accounts, passwords, throttle, audit });
 
@@ -284,6 +292,7 @@ export async function createApp(
 
   const schedule = createSchedule({ storage, now, log });
   schedule.every('mail', { seconds: 30 }, mail.deliverDue);
+  schedule.every('token-reminders', { seconds: 3600 }, personalTokens.remindDue);
   schedule.every('backchannel-logout', { seconds: 5 }, backchannelLogout.deliverDue);
 
   return {

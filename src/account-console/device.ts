@@ -34,6 +34,11 @@ export function deviceOf(userAgent: string | undefined): Device {
   return { ...(browser ? { browser } : {}), ...(system ? { system } : {}) };
 }
 
+/** Firefox, Linux */
+export function deviceInWords(userAgent: string | undefined): string | undefined {
+  return Object.values(deviceOf(userAgent)).join(', ') || undefined;
+}
+
 function nameIn(list: ReadonlyArray<readonly [RegExp, string]>, userAgent = ''): string | undefined {
   return list.find(([pattern]) => pattern.test(userAgent))?.[1];
 }

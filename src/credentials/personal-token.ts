@@ -21,6 +21,8 @@ export const PersonalToken = z.object({
   /** Set when it was exchanged for a new one: until then both work, afterwards its use means it was stolen. */
   replacedUntil: Instant.optional(),
   revokedAt: Instant.optional(),
+  /** When its owner was last told that it ends soon. */
+  remindedAt: Instant.optional(),
 });
 export type PersonalToken = z.infer<typeof PersonalToken>;
 

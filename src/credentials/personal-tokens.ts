@@ -23,6 +23,9 @@ const LONGEST_LIFETIME = 366 * DAY;
 const LONGEST_OVERLAP = DAY;
 /** A token that is over is still known this long: its user sees it, and its use is told from a made-up one's. */
 const REMEMBERED = 30 * DAY;
+/** Seconds before its end at which a token's owner is told, last one first. */
+const REMINDERS = [DAY, 7 * DAY];
+const EXPIRING = 'personal-tokens:expiring';
 /** The last use is written at most this often. */
 const USE_INTERVAL = MINUTE;
 /** More than anybody needs at once, and few enough to list. */
@@ -63,6 +66,8 @@ export interface PersonalTokens {
   recognise(token: string, origin?: Origin): Promise<PersonalToken>;
   /** Notes when and from where it was used, at most once a minute. */
   noteUse(record: PersonalToken, address: string): Promise<void>;
+  /** Tells owners of tokens that end within 7 days, and again within one. Ends early, without harm, with the signal. */
+  remindDue(signal: AbortSignal): Promise<void>;
 }
 
 export interface PersonalTokensOptions {
@@ -75,13 +80,10 @@ export interface PersonalTokensOptions {
   tell?: (news: TokenNews) => Promise<void>;
 }
 
-/** What the owner of a token has to know at once. */
-export interface TokenNews {
-  kind: 'token_created' | 'token_reused' | 'token_leaked';
-  token: PersonalToken;
-  at: number;
-  origin: Origin;
-}
+/** What the owner of a token has to know. */
+export type TokenNews =
+  | { kind: 'token_created' | 'token_reused' | 'token_leaked'; token: PersonalToken; at: number; origin: Origin }
+  | { kind: 'token_expires'; token: PersonalToken; at: number; expiresAt: number; lastUsedAt: number | undefined };
 
 export function createPersonalTokens(options: PersonalTokensOptions): PersonalTokens {
   const { storage, now, audit, mayBeEternal, tell = async () => undefined } = options;
@@ -115,9 +117,13 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
 
   async function write(record: PersonalToken): Promise<void> {
     const groups = [accountGroup(record.accountId), familyGroup(record.familyId)];
-    const options = record.expiresAt === undefined ? {} : { ttl: record.expiresAt - now() + REMEMBERED };
+    const { expiresAt } = record;
+    const options = expiresAt === undefined ? {} : { ttl: expiresAt - now() + REMEMBERED };
     await digests.insert(record.id, record.digest, options);
-    await tokens.insert(record.digest, record, { ...options, groups });
+    await tokens.insert(record.digest, record, {
+      ...options,
+      groups: expiresAt === undefined ? groups : [...groups, EXPIRING],
+    });
   }
 
   async function findOwn(accountId: string, id: string): Promise<PersonalToken> {
@@ -226,6 +232,16 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       // A store that cannot be written to is no reason to refuse what can be read.
       await write().catch(() => undefined);
     },
+
+    async remindDue(signal) {
+      for await (const token of tokens.all(EXPIRING)) {
+        if (signal.aborted) return;
+        if (token.expiresAt === undefined || !isReminderDue(token, now())) continue;
+        const lastUsedAt = (await uses.get(token.digest))?.at;
+        await tell({ kind: 'token_expires', token, at: now(), expiresAt: token.expiresAt, lastUsedAt });
+        await tokens.update(token.digest, (current) => ({ ...current, remindedAt: now() }));
+      }
+    },
   };
 }
 
@@ -266,6 +282,14 @@ function make({ accountId, description, scope, now, expiresIn, familyId }: Ingre
 
 function isCurrent({ revokedAt, replacedUntil, expiresAt }: PersonalToken, now: number): boolean {
   return revokedAt === undefined && replacedUntil === undefined && (expiresAt === undefined || expiresAt > now);
+}
+
+/** Nobody is reminded of what they have just made, nor twice of the same end. */
+function isReminderDue(token: PersonalToken, now: number): boolean {
+  const { createdAt, expiresAt = 0, remindedAt } = token;
+  const ahead = REMINDERS.find((seconds) => expiresAt - now <= seconds);
+  if (!isCurrent(token, now) || ahead === undefined || expiresAt - createdAt <= ahead) return false;
+  return remindedAt === undefined || expiresAt - remindedAt > ahead;
 }
 
 function invalid(field: string, problem: string): AppError {
