@@ -16,6 +16,7 @@ interface Requirement {
 const requirements: Requirement[] = [
   { program: 'redis-server', packages: ['redis-server'] },
   { program: 'chromium', packages: ['chromium', 'fonts-liberation'] },
+  { program: 'nginx', packages: ['nginx-light'] },
 ];
 
 function isInstalled(program: string): boolean {
