@@ -64,6 +64,14 @@ onEachEngine((openStore) => {
     return entries.filter(({ value }) => JSON.stringify(value).includes(id)).length;
   }
 
+  /** Stores a notice whose next attempt is the last. Answers its key. */
+  async function triedThreeTimes({ id: accountId }: { id: string }, client: TestClient): Promise<string> {
+    const sid = `tried-${client.id}`;
+    const data = { accountId, clientId: client.id, sid, attempts: 3, dueAt: Math.floor(Date.now() / 1000) + 5 };
+    await app.directory.storage.put(`logout-notice:${sid}`, { version: 1, data }, { groups: ['logout-notices'] });
+    return `logout-notice:${sid}`;
+  }
+
   it('is announced', async () => {
     const response = await fetch(`${app.issuer}/.well-known/openid-configuration`);
     expect(await response.json()).to.include({
@@ -151,7 +159,7 @@ onEachEngine((openStore) => {
     expect(apps.count('/hang/often')).to.be.within(1, 4);
   });
 
-  it('tries again with an app that failed, hung or redirected, until it has been told', async () => {
+  it('tries again with an app that failed, hung or redirected, until it has been told or is given up', async () => {
     mock.timers.enable({ apis: ['Date'], now: Date.now() });
     const person = await app.person();
     const browser = flows.browser();
@@ -161,6 +169,7 @@ onEachEngine((openStore) => {
     await signOut(browser);
     for (const path of paths) await apps.requests(path, 1);
     expect(await waiting(person)).to.equal(3);
+    const hopeless = await triedThreeTimes(person, await told('/fail/last'));
     mock.timers.tick(11_000);
     for (const path of paths) {
       const [first, second] = await apps.tokens(path, 2);
@@ -168,6 +177,8 @@ onEachEngine((openStore) => {
       expect(second?.jti).not.to.equal(first?.jti);
     }
     await until(async () => (await waiting(person)) === 0);
+    expect(apps.count('/fail/last')).to.equal(1);
+    expect(await app.directory.storage.get(hopeless)).to.equal(undefined);
     expect(apps.count('/stolen')).to.equal(0);
   });
 
