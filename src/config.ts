@@ -61,7 +61,10 @@ const Environment = z.object({
       'must be 32 random bytes in base64url (43 characters), several separated by commas',
     )
     .transform((keys) => keys.map((key) => Buffer.from(key, 'base64url'))),
-  TRUSTED_PROXIES: cidrs.refine((parts) => !parts.some(coversEverybody), 'must not trust every address'),
+  TRUSTED_PROXIES: cidrs.refine(
+    (parts) => !parts.some(coversTooMany),
+    'must not trust every address: name the networks of your proxies',
+  ),
   OUTBOUND_ALLOW: cidrs,
   WORKERS: z
     .string()
@@ -171,6 +174,8 @@ function isCidr(text: string): boolean {
   }
 }
 
-function coversEverybody(cidr: string): boolean {
-  return /\/0+$/.test(cidr);
+/** True for more than any private network has: 10.0.0.0/8 and fc00::/7 are the largest (RFC 1918, RFC 4193). */
+function coversTooMany(cidr: string): boolean {
+  const [address = '', bits] = cidr.split('/');
+  return bits !== undefined && Number(bits) < (isIPv4(address) ? 8 : 7);
 }
