@@ -1,0 +1,178 @@
+import { randomBytes } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { ConfigError, readConfig } from '../src/config.ts';
+import { embeddedStore, startProcess } from './support/app.ts';
+
+const KEY = randomBytes(32).toString('base64url');
+
+/** What is wrong with some settings, one line each. */
+function problemsOf(environment: NodeJS.ProcessEnv): string[] {
+  try {
+    readConfig(environment);
+    return [];
+  } catch (error) {
+    if (!(error instanceof ConfigError)) throw error;
+    return error.message.split('\n').slice(1);
+  }
+}
+
+describe('settings', () => {
+  let directory: string;
+
+  before(() => {
+    directory = mkdtempSync(join(tmpdir(), 'latchkey-config-'));
+  });
+  after(() => rmSync(directory, { recursive: true }));
+
+  function file(content: string): string {
+    const path = join(directory, randomBytes(4).toString('hex'));
+    writeFileSync(path, content);
+    return path;
+  }
+
+  it('need none to start on this machine', () => {
+    const config = readConfig({});
+    expect(config).to.include({
+      issuer: 'http://localhost:3000',
+      port: 3000,
+      host: '127.0.0.1',
+      storeUrl: 'file:data',
+    });
+    expect(config).to.include({ workers: 1, registration: 'closed', logLevel: 'info' });
+    expect(config).to.deep.include({ secretKeys: [], trustedProxies: [], outboundAllow: [] });
+    expect(Object.isFrozen(config)).to.equal(true);
+  });
+
+  it('are read as they are meant', () => {
+    const old = randomBytes(32).toString('base64url');
+    const config = readConfig({
+      ISSUER: 'https://id.example.com/',
+      PORT: '8443',
+      STORE_URL: 'rediss://store:6379',
+      SECRET_KEY: `${KEY}, ${old}`,
+      TRUSTED_PROXIES: '10.0.0.0/8, fd00::/8 ,192.0.2.1',
+      OUTBOUND_ALLOW: '127.0.0.0/8',
+      WORKERS: 'auto',
+      SMTP_URL: 'smtps://mail.example.com',
+      REGISTRATION: 'invite',
+      LOG_LEVEL: 'warn',
+      HOST: '',
+    });
+    expect(config).to.include({
+      issuer: 'https://id.example.com',
+      port: 8443,
+      registration: 'invite',
+      logLevel: 'warn',
+    });
+    expect(config.host).to.equal('::');
+    expect(config.workers).to.be.at.least(1);
+    expect(config.secretKeys.map((key) => key.toString('base64url'))).to.deep.equal([KEY, old]);
+    expect(config.trustedProxies).to.deep.equal(['10.0.0.0/8', 'fd00::/8', '192.0.2.1']);
+  });
+
+  it('that are wrong are all reported together, each by name', () => {
+    const wrong = {
+      ISSUER: 'https://id.example.com/path',
+      PORT: '99999',
+      STORE_URL: 'carrier-pigeon:',
+      SECRET_KEY: 'short',
+      TRUSTED_PROXIES: '10.0.0.0/33',
+      OUTBOUND_ALLOW: 'localhost',
+      WORKERS: '0',
+      SMTP_URL: 'mail.example.com',
+      REGISTRATION: 'maybe',
+      LOG_LEVEL: 'loud',
+    };
+    const problems = problemsOf(wrong);
+    expect(problems).to.have.length(Object.keys(wrong).length);
+    for (const name of Object.keys(wrong)) {
+      expect(
+        problems.filter((line) => line.includes(name)),
+        name,
+      ).to.have.length(1);
+      expect(problemsOf({ [name]: wrong[name as keyof typeof wrong] }), name).to.have.length(1);
+    }
+  });
+
+  it('never repeat a secret in what is reported', () => {
+    const secrets = {
+      SECRET_KEY: `${KEY.slice(0, -1)}`,
+      SMTP_URL: 'mailto://user:hunter2@mail',
+      STORE_URL: 'http://user:hunter2@store',
+    };
+    expect(problemsOf(secrets)).to.have.length(3);
+    expect(problemsOf(secrets).join())
+      .not.to.match(/hunter2/)
+      .and.not.to.contain(secrets.SECRET_KEY);
+  });
+
+  it('that hold secrets may be read from files', () => {
+    const config = readConfig({
+      SECRET_KEY_FILE: file(`${KEY}\n`),
+      STORE_URL_FILE: file('redis://store\n'),
+      SMTP_URL_FILE: file('smtp://mail\n'),
+    });
+    expect(config.secretKeys.map((key) => key.toString('base64url'))).to.deep.equal([KEY]);
+    expect(config).to.include({ storeUrl: 'redis://store', smtpUrl: 'smtp://mail' });
+    expect(problemsOf({ SECRET_KEY_FILE: join(directory, 'missing'), STORE_URL_FILE: directory }).join('\n'))
+      .to.contain('SECRET_KEY_FILE')
+      .and.to.contain('STORE_URL_FILE');
+    expect(problemsOf({ SECRET_KEY: KEY, SECRET_KEY_FILE: file(KEY) }).join()).to.contain('both set');
+    expect(problemsOf({ SECRET_KEY_FILE: file('nonsense') }).join()).to.contain('SECRET_KEY');
+  });
+
+  it('that would be unsafe together are refused with the reason', () => {
+    const unsafe: [environment: NodeJS.ProcessEnv, reason: RegExp][] = [
+      [{ ISSUER: 'http://id.example.com' }, /ISSUER must be https/],
+      [{ ISSUER: 'http://localhost.example.com' }, /ISSUER must be https/],
+      [{ ISSUER: 'http://192.168.1.5:3000' }, /ISSUER must be https/],
+      [{ STORE_URL: 'redis://store' }, /SECRET_KEY is required with Redis/],
+      [{ STORE_URL: 'redis+cluster://one,two' }, /SECRET_KEY is required with Redis/],
+      [{ STORE_URL: 'redis+sentinel://one/main', SECRET_KEY: '' }, /SECRET_KEY is required with Redis/],
+      [{ TRUSTED_PROXIES: '0.0.0.0/0' }, /TRUSTED_PROXIES must not trust every address/],
+      [{ TRUSTED_PROXIES: '10.0.0.0/8,::/0' }, /TRUSTED_PROXIES must not trust every address/],
+      [{ TRUSTED_PROXIES: '0.0.0.0/1,128.0.0.0/1' }, /TRUSTED_PROXIES must not trust every address/],
+    ];
+    for (const [environment, reason] of unsafe) {
+      expect(problemsOf(environment).join(), JSON.stringify(environment)).to.match(reason);
+    }
+    const both = problemsOf({ ISSUER: 'http://id.example.com', STORE_URL: 'redis://store' });
+    expect(both).to.have.length(2);
+    for (const ISSUER of ['http://localhost:8080', 'http://127.0.0.1', 'http://[::1]:3000', 'https://id.example.com'])
+      expect(problemsOf({ ISSUER }), ISSUER).to.deep.equal([]);
+  });
+
+  it('take an issuer that is an origin and nothing else', () => {
+    const wrong = [
+      'id.example.com',
+      'https://',
+      'ftp://id.example.com',
+      'https://id.example.com?x=1',
+      'https://id.example.com#x',
+      'https://user@id.example.com',
+      'https://id.example.com//',
+      ' https://id.example.com',
+    ];
+    for (const ISSUER of wrong) expect(problemsOf({ ISSUER }).join(), ISSUER).to.contain('ISSUER');
+  });
+
+  it('that are wrong keep the server from starting, and it says which', async () => {
+    const store = await embeddedStore();
+    const failure = await startProcess(store, {
+      ISSUER: 'http://id.example.com',
+      LOG_LEVEL: 'loud',
+      SECRET_KEY: 'x',
+    }).then(
+      () => '',
+      (error: Error) => error.message,
+    );
+    await store.remove();
+    expect(failure)
+      .to.contain('LOG_LEVEL')
+      .and.to.contain('SECRET_KEY')
+      .and.not.to.match(/\n\s+at /);
+  });
+});
