@@ -5,7 +5,7 @@
 import { once } from 'node:events';
 import { rmSync } from 'node:fs';
 import { mkdtemp } from 'node:fs/promises';
-import { createServer } from 'node:http';
+import { createServer, type Server } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { styleText } from 'node:util';
@@ -13,12 +13,13 @@ import type Koa from 'koa';
 import { pino } from 'pino';
 import { createApp, openDirectory } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
+import { createOrdersApi } from './api/server.ts';
 import { createSampleData, type SampleData } from './sample-data.ts';
 import { createSinglePageApp } from './single-page-app/server.ts';
 import { createWebApp } from './web-app/server.ts';
 
 /** Each takes a port: Latchkey the one in PORT, the others those after it. */
-const PARTS = ['latchkey', 'webApp', 'singlePageApp'] as const;
+const PARTS = ['latchkey', 'webApp', 'singlePageApp', 'api'] as const;
 type Part = (typeof PARTS)[number];
 
 /** `localhost` is both, and a browser asks the second one first. */
@@ -50,6 +51,7 @@ async function start(): Promise<void> {
   background.start();
   await serve(ports.webApp, await createWebApp({ issuer, baseUrl: urls.webApp, ...data.webApp }));
   await serve(ports.singlePageApp, createSinglePageApp({ issuer, ...data.singlePageApp }));
+  await listening(createOrdersApi({ issuer, ...data.api.client }), ports.api);
   console.log(overview({ urls, data, storeUrl: config.storeUrl }));
 }
 
@@ -92,7 +94,11 @@ async function isFree(port: number): Promise<boolean> {
 }
 
 async function serve(port: number, app: Koa): Promise<void> {
-  await once(createServer(app.callback()).listen(port, '127.0.0.1'), 'listening');
+  await listening(createServer(app.callback()), port);
+}
+
+async function listening(server: Server, port: number): Promise<void> {
+  await once(server.listen(port, '127.0.0.1'), 'listening');
 }
 
 function stopOnSignal(stop: () => Promise<void>): void {
@@ -117,7 +123,7 @@ function overview({
   storeUrl: string;
 }): string {
   const title = (text: string) => `\n${styleText('bold', text)}`;
-  const row = (name: string, text: string) => `  ${name.padEnd(34)}${text}`;
+  const row = (name: string, text: string) => `  ${name.padEnd(38)}${text}`;
   return [
     title('Latchkey demo'),
     title('Click through'),
@@ -126,6 +132,10 @@ function overview({
     row(`${urls.latchkey}/account`, 'your account at Latchkey'),
     title('Sign in as'),
     ...data.people.map(({ email, password, role }) => row(email, `${password.padEnd(24)}${role}`)),
+    title('Call the API as a script of Ben’s'),
+    `  curl -H 'Authorization: Token ${data.api.personalToken}' ${urls.api}/orders`,
+    row(`${urls.latchkey}/account/tokens`, 'make, rotate and revoke such tokens'),
+    row(`${urls.latchkey}/docs/api`, 'the API of Latchkey itself'),
     title('What the apps were given'),
     row('Harbor Orders  client_id', data.webApp.clientId),
     row('               client_secret', data.webApp.clientSecret),

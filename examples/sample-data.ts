@@ -23,14 +23,17 @@ export interface SampleData {
   people: { email: string; password: string; role: string }[];
   webApp: { clientId: string; clientSecret: string };
   singlePageApp: { clientId: string };
+  api: { client: { clientId: string; clientSecret: string }; personalToken: string };
 }
 
 export async function createSampleData(directory: Directory, urls: { webApp: string; singlePageApp: string }) {
   const { organizations, permissions } = directory;
   const organization = await organizations.create({ name: 'Harbor Books' });
   for (const permission of PERMISSIONS) await permissions.create(permission);
+  const people = await createPeople(directory, organization.id);
   return {
-    people: await createPeople(directory, organization.id),
+    people,
+    api: { client: await registerApi(directory), personalToken: await makePersonalToken(directory) },
     webApp: await registerWebApp(directory, urls.webApp),
     singlePageApp: await registerSinglePageApp(directory, urls.singlePageApp),
   } satisfies SampleData;
@@ -44,6 +47,19 @@ async function createPeople({ accounts }: Directory, organizationId: string): Pr
       return { email, password: PASSWORD, role };
     }),
   );
+}
+
+/** An API: it may ask about the tokens of all. */
+async function registerApi({ clients }: Directory): Promise<SampleData['api']['client']> {
+  const { client, secret = '' } = await clients.create({ name: 'Harbor API', introspection: true });
+  return { clientId: client.id, clientSecret: secret };
+}
+
+/** For a script of Ben's that reads orders and nothing else. */
+async function makePersonalToken({ accounts, personalTokens }: Directory): Promise<string> {
+  const ben = await accounts.find('ben@harbor.example');
+  const { token } = await personalTokens.create(ben, { description: 'Nightly report', scope: 'orders.read' });
+  return token;
 }
 
 /** Somebody else's app: people are asked before it learns anything of them. */
