@@ -42,6 +42,22 @@ onEachEngine((openStore) => {
       .and.to.match(/name="decision" value="deny"/);
   });
 
+  it('comes with the app’s logo and where it says what it does, and so does the login form', async () => {
+    const links = { policyUri: 'https://app.example.com/policy', tosUri: 'https://app.example.com/terms' };
+    client = await app.client({
+      ...links,
+      logoUri: 'https://app.example.com/logo.png',
+      clientUri: 'https://app.example.com',
+    });
+    const login = await flows.browser().open((await flows.start({ client })).url);
+    const consent = await signIn(flows.browser());
+    expect(isAsked(consent)).to.equal(true);
+    for (const { text } of [login, consent]) {
+      expect(text).to.match(/<img[^>]* src="https:\/\/app\.example\.com\/logo\.png"/);
+      for (const link of Object.values(links)) expect(text).to.contain(`href="${link}"`);
+    }
+  });
+
   it('is remembered: the same person in another browser is not asked', async () => {
     const consent = await signIn(flows.browser());
     expect(isAsked(consent)).to.equal(true);

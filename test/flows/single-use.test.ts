@@ -1,0 +1,97 @@
+import { expect } from 'chai';
+import { type Directory, openDirectory } from '../../src/app.ts';
+import { readConfig } from '../../src/config.ts';
+import {
+  fixtures,
+  onEachEngine,
+  SECRET_KEY,
+  startProcess,
+  type TestClient,
+  type TestProcess,
+  type TestStore,
+} from '../support/app.ts';
+import { type Answer, createFlows, type Flows, OFFLINE } from '../support/flow.ts';
+
+const ROUNDS = 5;
+const PARALLEL = 20;
+
+onEachEngine((openStore) => {
+  let store: TestStore;
+  let directory: Directory;
+  let processes: TestProcess[];
+  /** The same product through each of two processes. */
+  let flows: Flows[];
+  let first: Flows;
+  let person: { id: string; email: string; password: string };
+  let client: TestClient;
+
+  before(async () => {
+    store = await openStore();
+    directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+    const one = await startProcess(store);
+    processes = [one, await startProcess(store, { ISSUER: one.url })];
+    flows = processes.map(({ url }) => createFlows(one.url, url));
+    first = createFlows(one.url);
+    person = await fixtures(directory).person();
+    client = await fixtures(directory).client();
+  }).timeout(20_000);
+  after(async () => {
+    await Promise.all(processes.map((one) => one.kill('SIGKILL')));
+    await directory.storage.close();
+    await store.remove();
+  });
+
+  /** Twenty at once, half of them in each process. */
+  function together(request: (where: Flows) => Promise<Answer>): Promise<Answer[]> {
+    return Promise.all(Array.from({ length: PARALLEL }, (_, index) => request(flows[index % 2] ?? first)));
+  }
+
+  function expectOneSuccess(answers: Answer[]): void {
+    expect(answers.filter(({ status }) => status === 200)).to.have.length(1);
+    const refused = answers.filter(({ status }) => status !== 200);
+    for (const { status, body } of refused) expect([status, body.error]).to.deep.equal([400, 'invalid_grant']);
+  }
+
+  it('redeems a code once, whatever the number of processes and parallel requests', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const redirected = await first.authorize({ client, person });
+      expectOneSuccess(await together((where) => where.redeem(client, redirected)));
+    }
+  }).timeout(20_000);
+
+  it('rotates a refresh token once, and a family that was fought over is dead', async () => {
+    for (let round = 0; round < ROUNDS; round++) {
+      const { refresh_token: token } = await first.tokens({ client, person, params: OFFLINE });
+      const answers = await together((where) => where.refresh(client, String(token)));
+      expectOneSuccess(answers);
+      expect((await first.refresh(client, String(token))).body.error).to.equal('invalid_grant');
+      const winner = answers.find(({ status }) => status === 200)?.body;
+      for (const where of flows) {
+        expect((await where.userinfo(String(winner?.access_token))).status).to.equal(401);
+        expect((await where.refresh(client, String(winner?.refresh_token))).body.error).to.equal('invalid_grant');
+      }
+    }
+  }).timeout(20_000);
+
+  it('takes one of the answers to a consent page that is sent several times', async () => {
+    const browser = first.browser();
+    const { url, verifier } = await first.start({ client, params: { prompt: 'consent' } });
+    const login = await browser.open(url);
+    const consent = await browser.submit(login.url.pathname, person);
+    const posts = Array.from({ length: 5 }, () =>
+      browser.request(consent.url.pathname, { method: 'POST', body: new URLSearchParams({ decision: 'allow' }) }),
+    );
+    const resumes = (await Promise.all(posts)).map((response) => response.headers.get('location'));
+    const landings = await Promise.all(
+      resumes.filter((resume) => resume !== null).map((resume) => browser.request(resume)),
+    );
+    const codes = landings.map((response) =>
+      URL.parse(response.headers.get('location') ?? '')?.searchParams.get('code'),
+    );
+    for (const { status } of landings) expect(status).to.be.below(500);
+    const redeemed = await Promise.all(
+      codes.filter(Boolean).map((code) => first.redeem(client, { code: String(code), verifier })),
+    );
+    expect(redeemed.filter(({ status }) => status === 200)).to.have.length.of.at.least(1);
+  });
+});

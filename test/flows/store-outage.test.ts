@@ -1,0 +1,132 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'chai';
+import { openDirectory } from '../../src/app.ts';
+import { readConfig } from '../../src/config.ts';
+import { fixtures, SECRET_KEY, startProcess, type TestClient, type TestProcess } from '../support/app.ts';
+import type { Browser } from '../support/browser.ts';
+import { createFlows, type Flows, OFFLINE } from '../support/flow.ts';
+import { type RedisServer, startRedis } from '../support/redis.ts';
+
+describe('while Redis', () => {
+  let redis: RedisServer;
+  let server: TestProcess;
+  let flows: Flows;
+  let person: { id: string; email: string; password: string };
+  let client: TestClient;
+  let browser: Browser;
+  let access: string;
+  let refresh: string;
+
+  before(async () => {
+    redis = await startRedis();
+    const directory = await openDirectory(readConfig({ STORE_URL: redis.url, SECRET_KEY }));
+    server = await startProcess({ storeUrl: redis.url, directory: redis.directory, remove: () => redis.stop() });
+    flows = createFlows(server.url);
+    person = await fixtures(directory).person();
+    client = await fixtures(directory).client();
+    await directory.storage.close();
+    browser = flows.browser();
+    const tokens = await flows.tokens({ client, person, browser, params: OFFLINE });
+    access = tokens.access_token;
+    refresh = String(tokens.refresh_token);
+  }).timeout(20_000);
+  after(async () => {
+    await server.kill('SIGKILL');
+    await redis.stop();
+  });
+
+  /** Every kind of request that needs the store. */
+  async function requests(): Promise<Record<string, () => Promise<Response>>> {
+    const { url, verifier } = await flows.start({ client });
+    const authorization = `Basic ${Buffer.from(`${client.id}:${client.secret}`).toString('base64')}`;
+    const bearer = { authorization: `Bearer ${access}` };
+    const get =
+      (path: string, headers = {}) =>
+      () =>
+        fetch(new URL(path, server.url), { headers, redirect: 'manual' });
+    const post = (path: string, fields: Record<string, string>) => () =>
+      fetch(`${server.url}${path}`, { method: 'POST', headers: { authorization }, body: new URLSearchParams(fields) });
+    const code = {
+      grant_type: 'authorization_code',
+      code: 'x',
+      code_verifier: verifier,
+      redirect_uri: client.redirectUri,
+    };
+    return {
+      authorize: get(url),
+      'authorize with a session': () => browser.request(url),
+      'authorize silently': () => browser.request(`${url}&prompt=none`),
+      'redeem a code': post('/identity/token', code),
+      refresh: post('/identity/token', { grant_type: 'refresh_token', refresh_token: refresh }),
+      introspect: post('/identity/introspect', { token: access }),
+      revoke: post('/identity/revoke', { token: access }),
+      push: post('/identity/par', { response_type: 'code', redirect_uri: client.redirectUri }),
+      userinfo: get('/identity/userinfo', bearer),
+      logout: () => browser.request('/identity/logout'),
+      interaction: get('/interaction/unknown'),
+      account: () => browser.request('/account'),
+      setup: get('/setup?code=x'),
+      ready: get('/health/ready'),
+      verify: get('/verify', bearer),
+      me: get('/api/me', bearer),
+    };
+  }
+
+  async function expectOutage(): Promise<void> {
+    const all = Object.entries(await requests());
+    const answers = await Promise.all(
+      all.map(async ([name, request]) => {
+        const started = performance.now();
+        const response = await request();
+        const took = performance.now() - started;
+        return { name, took, response, text: await response.text() };
+      }),
+    );
+    for (const { name, took, response, text } of answers) {
+      expect(response.status, `${name}: ${text}`).to.equal(503);
+      expect(response.headers.get('retry-after'), name).to.match(/^[12]$/);
+      expect(response.headers.getSetCookie(), name).to.deep.equal([]);
+      expect(took, name).to.be.below(2_300);
+      expect(text, name).not.to.match(/ECONNREFUSED|ioredis|\n\s+at /);
+    }
+    for (const path of [
+      '/.well-known/openid-configuration',
+      '/.well-known/oauth-authorization-server',
+      '/identity/jwks',
+      '/health/live',
+    ]) {
+      const started = performance.now();
+      expect((await fetch(`${server.url}${path}`)).status, path).to.equal(200);
+      expect(performance.now() - started, path).to.be.below(2_300);
+    }
+  }
+
+  async function expectRecovery(): Promise<void> {
+    const started = performance.now();
+    while ((await fetch(`${server.url}/health/ready`)).status !== 200) {
+      expect(performance.now() - started, 'ms until it is ready').to.be.below(3_000);
+      await sleep(50);
+    }
+    expect((await flows.userinfo(access)).status).to.equal(200);
+    const silent = await flows.start({ client, params: { prompt: 'none' } });
+    expect((await browser.open(silent.url)).url.searchParams.get('code')).to.be.a('string');
+    const { status, body } = await flows.refresh(client, refresh);
+    expect(status, JSON.stringify(body)).to.equal(200);
+    [access, refresh] = [String(body.access_token), String(body.refresh_token)];
+  }
+
+  it('is dead, every answer is 503 within two seconds, keys stay readable, and it comes back by itself', async () => {
+    await redis.kill();
+    await expectOutage();
+    await redis.start();
+    await expectRecovery();
+  }).timeout(20_000);
+
+  it('is stopped, the same, with nothing done twice when it wakes', async () => {
+    redis.pause();
+    await expectOutage();
+    redis.resume();
+    await sleep(500);
+    await expectRecovery();
+  }).timeout(20_000);
+});
