@@ -93,7 +93,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   const permissions = createPermissions({ storage, now, audit });
   const passwords = createPasswords();
   const logoutNotices = createLogoutNotices({ storage, now });
-  const sessions = createSessions({ storage, notices: logoutNotices });
+  const sessions = createSessions({ storage, now, notices: logoutNotices });
   const accounts = createAccounts({
     storage,
     now,
@@ -119,6 +119,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     clients,
     signingKeys,
     logoutNotices,
+    sessions,
     setup,
     personalTokens,
   };
@@ -148,6 +149,7 @@ export async function createApp(
     clients,
     signingKeys,
     logoutNotices,
+    sessions,
     setup,
   } = directory;
   const { issuer } = config;
@@ -214,6 +216,7 @@ export async function createApp(
     allowFormTarget,
     signingKeys,
     permissions,
+    noteVisit: sessions.noteVisit,
     settings: {
       issuer,
       adapter: createAdapter({

@@ -81,7 +81,7 @@ export function createConsole({ issuer, now, views, localeOf, findSession }: Con
   };
 
   function askToSignIn(ctx: Koa.Context, returnTo: string, again: boolean): void {
-    ctx.status = 303;
+    if (ctx.method === 'POST') ctx.status = 303;
     ctx.redirect(signInUrl(issuer, returnTo, again));
   }
 

@@ -69,8 +69,11 @@ export interface Accounts {
   find(idOrEmail: string): Promise<Account>;
   /** @throws {AppError} `not_found`, or as `create` does. */
   update(id: string, changes: AccountChanges, origin?: Origin): Promise<Account>;
-  /** Also ends all sessions and grants. @throws {AppError} `not_found`, or `invalid_request` when the policy refuses it. */
-  setPassword(id: string, password: string, origin?: Origin): Promise<void>;
+  /**
+   * Also ends all sessions, but for the one with the uid `keepSession`, and all grants.
+   * @throws {AppError} `not_found`, or `invalid_request` when the policy refuses it.
+   */
+  setPassword(id: string, password: string, origin?: Origin & { keepSession?: string }): Promise<void>;
   disable(id: string, origin?: Origin): Promise<Account>;
   /** A disabled account becomes active, with nothing left of earlier sessions and grants. */
   enable(id: string, origin?: Origin): Promise<Account>;
@@ -94,7 +97,7 @@ export interface AccountsOptions {
   audit: Audit;
   passwords: Passwords;
   /** Ends every session and grant of an account; called again after a crash. */
-  endSessions(accountId: string): Promise<void>;
+  endSessions(accountId: string, options?: { except?: string | undefined }): Promise<void>;
   /** Undefined when there is no such organization. */
   organizationName(id: string): Promise<string | undefined>;
   permissionNames(): Promise<readonly string[]>;
@@ -211,13 +214,13 @@ export function createAccounts(options: AccountsOptions): Accounts {
       return account;
     },
 
-    async setPassword(id, password, origin = {}) {
+    async setPassword(id, password, { keepSession, ...origin } = {}) {
       const { email, organizationId } = await getOrFail(id);
       const organization = organizationId === undefined ? undefined : await options.organizationName(organizationId);
       const passwordHash = await hashChosen(password, email, organization);
       const changed = await accounts.update(id, (account) => ({ ...account, passwordHash, updatedAt: now() }));
       if (!changed) throw noSuchAccount();
-      await endSessions(id);
+      await endSessions(id, { except: keepSession });
       await record('password_changed', id, origin);
     },
 

@@ -8,7 +8,7 @@ import type { Adapter, AdapterPayload } from 'oidc-provider';
 import { errors } from 'oidc-provider';
 import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
-import type { Json, Storage } from '../storage/storage.ts';
+import type { Json, Storage, WriteOptions } from '../storage/storage.ts';
 
 /** The id of these is what a browser or an app presents; of the others it is only a name. */
 const BEARER_MODELS = new Set([
@@ -55,13 +55,14 @@ export function isTombstone(stored: Json): boolean {
   return stored === TOMBSTONE;
 }
 
+const SESSION_UID = 'Session-uid:';
 /** The key of the record that holds the key of the session with this uid. */
-export const sessionUidKey = (uid: string) => `Session-uid:${uid}`;
+export const sessionUidKey = (uid: string) => `${SESSION_UID}${uid}`;
 
 /** Groups that a person's or an app's records are listed under. */
 export const accountGroup = (accountId: string) => `engine:account:${accountId}`;
 export const clientGroup = (clientId: string) => `engine:client:${clientId}`;
-const grantGroup = (grantId: string) => `engine:grant:${grantId}`;
+export const grantGroup = (grantId: string) => `engine:grant:${grantId}`;
 
 function modelAdapter(model: string, options: AdapterOptions): Adapter {
   const { storage, now, isAccountActive, findClient, effectiveScope } = options;
@@ -101,10 +102,16 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
         ttl,
         groups,
       });
-      await storage.put(sessionUidKey(String(payload.uid)), key, { ttl, groups });
+      await pointAt(key, String(payload.uid), { ttl, groups });
       return;
     }
     await storage.put(key, packed, { ttl, groups });
+  }
+
+  /** What was ended while it was on its way to another key ends there. */
+  async function pointAt(key: string, uid: string, options: WriteOptions): Promise<void> {
+    const change = (current: Json | undefined) => (current !== undefined && isTombstone(current) ? undefined : key);
+    if ((await storage.update(sessionUidKey(uid), change, options)) === undefined) await erase(storage, key);
   }
 
   /** An app may be told only of a scope that it can use. */
@@ -129,7 +136,8 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     findByUid: (uid) => outage(findByUid(uid)),
     findByUserCode: async () => undefined,
     destroy: (id) => outage(erase(storage, keyOf(id))),
-    revokeByGrantId: (grantId) => outage(eraseGroup(storage, grantGroup(grantId), `${model}:`)),
+    revokeByGrantId: (grantId) =>
+      outage(eraseGroup(storage, grantGroup(grantId), (key) => key.startsWith(`${model}:`))),
   };
 
   async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
@@ -169,20 +177,36 @@ function clientAdapter({ findClient }: AdapterOptions): Adapter {
   };
 }
 
-/** Deletes the records of a group whose keys start with `prefix`. Safe to repeat. */
-export async function eraseGroup(storage: Storage, group: string, prefix = ''): Promise<void> {
+/** Deletes the records of a group, or those of them that are named. Safe to repeat. */
+export async function eraseGroup(
+  storage: Storage,
+  group: string,
+  isNamed: (key: string) => boolean = () => true,
+): Promise<void> {
   let after: string | undefined;
   do {
     const page = await storage.list(group, after === undefined ? {} : { after });
-    const keys = page.entries.map((entry) => entry.key).filter((key) => key.startsWith(prefix));
+    const keys = page.entries.map((entry) => entry.key).filter(isNamed);
     await Promise.all(keys.map((key) => erase(storage, key)));
     after = page.next;
   } while (after !== undefined);
 }
 
 async function erase(storage: Storage, key: string): Promise<void> {
-  if (key.startsWith('Session:')) await storage.put(key, TOMBSTONE, { ttl: TOMBSTONE_SECONDS });
+  if (key.startsWith(SESSION_UID)) await eraseSession(storage, key.slice(SESSION_UID.length));
+  else if (key.startsWith('Session:')) await storage.put(key, TOMBSTONE, { ttl: TOMBSTONE_SECONDS });
   else await storage.delete(key);
+}
+
+/** Ends the session with this uid, also when it is just being written under another key. Safe to repeat. */
+export async function eraseSession(storage: Storage, uid: string): Promise<void> {
+  let pointedAt: Json | undefined;
+  const change = (current: Json | undefined) => {
+    pointedAt = current;
+    return current === undefined ? undefined : TOMBSTONE;
+  };
+  await storage.update(sessionUidKey(uid), change, { ttl: TOMBSTONE_SECONDS, groups: [] });
+  if (typeof pointedAt === 'string' && !isTombstone(pointedAt)) await erase(storage, pointedAt);
 }
 
 /** What an app was given stands on these; without them its other records are worth nothing. */

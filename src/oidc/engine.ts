@@ -6,13 +6,14 @@
 import type Koa from 'koa';
 import compose from 'koa-compose';
 import type Provider from 'oidc-provider';
-import type { KoaContextWithOIDC } from 'oidc-provider';
+import type { KoaContextWithOIDC, Session } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
 import { createProvider, type ProviderOptions, ROUTES } from './provider.ts';
+import type { Sessions } from './sessions.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import { watch, writeTrail } from './trail.ts';
 
@@ -42,6 +43,8 @@ export interface EngineOptions {
   /** Lets the forms of a page end at an app's URI, as those of `form_post` and of signing out do. */
   allowFormTarget: (ctx: Koa.Context, uri: string) => void;
   permissions: { names(): Promise<string[]>; version(): Promise<number> };
+  /** Hears of everybody who comes with a session. */
+  noteVisit: Sessions['noteVisit'];
   settings: Omit<ProviderOptions, 'keys' | 'permissions'>;
 }
 
@@ -78,6 +81,12 @@ export function createEngine(options: EngineOptions): Engine {
     });
   }
 
+  async function notePerson(ctx: KoaContextWithOIDC): Promise<void> {
+    const { uid, accountId, destroyed } = (ctx.oidc?.session ?? {}) as Partial<Session> & { destroyed?: boolean };
+    if (uid === undefined || accountId === undefined || destroyed) return;
+    await options.noteVisit({ uid, accountId, ...sourceOf(ctx) });
+  }
+
   return {
     async provider() {
       return (await refresh()).provider;
@@ -95,6 +104,7 @@ export function createEngine(options: EngineOptions): Engine {
       const target = formTargetOf(context);
       if (target !== undefined) allowFormTarget(ctx, target);
       describePersonalToken(context);
+      await notePerson(context);
       await writeTrail(context, audit);
       if (isClientRefused(context)) await countRefusedClient(ctx);
       if (ctx.status === 503) ctx.set('Retry-After', '2');
@@ -104,9 +114,15 @@ export function createEngine(options: EngineOptions): Engine {
       const { provider } = await refresh();
       const { accountId, loginTs = 0, uid } = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
       const account = accountId === undefined ? undefined : await settings.findAccount(accountId);
-      return account && { account, signedInAt: loginTs, uid };
+      if (!account) return undefined;
+      await options.noteVisit({ uid, accountId: account.id, ...sourceOf(ctx) });
+      return { account, signedInAt: loginTs, uid };
     },
   };
+}
+
+function sourceOf(ctx: Pick<Koa.Context, 'ip' | 'get'>): { address: string; userAgent: string | undefined } {
+  return { address: ctx.ip, userAgent: ctx.get('User-Agent') || undefined };
 }
 
 /** A sandboxed frame or a local file is no app's page; the engine would let it read what carries no app's name. */
