@@ -18,7 +18,7 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 /** Lifetimes in seconds. */
-export const LIFETIME = {
+const LIFETIME = {
   accessToken: HOUR,
   authorizationCode: MINUTE,
   idToken: HOUR,
