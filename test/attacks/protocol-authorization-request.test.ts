@@ -263,8 +263,8 @@ describe('an attacker of the authorization request', () => {
       });
     }
 
-    it('of our own pages gets no code, no token and no other address', async () => {
-      const { target } = protocol;
+    it('of our own pages gets no code, no token and no other address; people still sign in to them', async () => {
+      const { target, person } = protocol;
       const own = { id: 'latchkey-console', secret: '', redirectUri: `${target.issuer}/account/callback` };
       expectSentBack(await protocol.authorize(own), own, 'invalid_request');
       expectSentBack(await protocol.authorize(own, { response_type: 'id_token', nonce: 'n' }), own, 'invalid_request');
@@ -272,6 +272,12 @@ describe('an attacker of the authorization request', () => {
       expectRefused(await protocol.redeem(own, await protocol.code(protocol.web)), 400, 'invalid_request');
       const elsewhere = await target.send('/account/callback?state=//evil.example/', { as: protocol.browser });
       expect(elsewhere.headers.location).to.equal('/account');
+
+      const browser = target.browser();
+      const login = await browser.open('/account');
+      const landing = await browser.submit(login.url.pathname, { email: person.email, password: person.password });
+      expect(landing.url.pathname).to.equal('/account');
+      expect(landing.text).to.contain(person.email);
     });
   });
 

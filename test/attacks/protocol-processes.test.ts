@@ -107,8 +107,10 @@ onEachEngine((openStore) => {
       expectNothing(await present(there, seen), '401 invalid_client');
 
       const raced = await newAssertion();
-      const answers = await Promise.all([here, there, here, there, here, there].map((flows) => present(flows, raced)));
-      expect(answers.map(({ status }) => status).sort()).to.deep.equal([200, 401, 401, 401, 401, 401]);
+      const both = Array.from({ length: 12 }, (_, n) => (n % 2 === 0 ? here : there));
+      const answers = await Promise.all(both.map((flows) => present(flows, raced)));
+      expect(answers.filter(({ status }) => status === 200)).to.have.length(1);
+      expect(answers.filter(({ status }) => status === 401)).to.have.length(11);
     });
 
     it('gets no second code for a pushed request by keeping its interaction open while it is used elsewhere', async () => {

@@ -67,7 +67,7 @@ onEachEngine((openStore) => {
     it('gets one code for one, however often and however fast it is used', async () => {
       const { web } = protocol;
       const uri = await pushed(web);
-      const replies = await Promise.all(Array.from({ length: 10 }, () => use(web, uri)));
+      const replies = await Promise.all(Array.from({ length: 20 }, () => use(web, uri)));
       expect(replies.filter(({ params }) => params.has('code'))).to.have.length(1);
       for (const again of [await use(web, uri), await use(web, uri, { prompt: 'none' })]) expectPage(again);
     });
