@@ -18,7 +18,7 @@ export async function shell(
   args: string[],
   environment: NodeJS.ProcessEnv = {},
 ): Promise<Printed> {
-  const child = spawn(process.execPath, ['src/cli.ts', ...args], {
+  const child = spawn(process.execPath, ['bin/latchkey.mjs', ...args], {
     env: { PATH: process.env.PATH, STORE_URL: storeUrl, SECRET_KEY, ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   });
