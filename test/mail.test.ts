@@ -10,6 +10,7 @@ import type { Notice } from '../src/mail/notice.ts';
 import { createMailQueue } from '../src/mail/queue.ts';
 import { createSmtpDelivery } from '../src/mail/smtp.ts';
 import { createSealing } from '../src/storage/sealing.ts';
+import type { Json } from '../src/storage/storage.ts';
 import { freePort, SECRET_KEY, startProcess } from './support/app.ts';
 import {
   aMail,
@@ -324,7 +325,8 @@ describe('mail', () => {
       answer();
       await stopping;
       expect(recipients(smtp)).to.deep.equal(['pat@example.com']);
-      expect(await sender.waiting()).to.have.lengthOf(1);
+      const waiting = await sender.waiting();
+      expect(waiting.map(({ value }) => (value as { data: Json }).data)).to.have.nested.property('[0].attempts', 0);
     });
 
     it('is unreadable in the store', async () => {

@@ -3,7 +3,7 @@ import { mkdir, readdir, rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
 import { type Deliver, domainOf } from './delivery.ts';
-import { toBytes } from './message.ts';
+import { type Message, toBytes } from './message.ts';
 
 /** The newest files that are kept. */
 const FILES = 1_000;
@@ -19,15 +19,20 @@ export function createOutbox({ directory, issuer, log }: OutboxOptions): Deliver
   const domain = domainOf(issuer);
   const sender = { from: `no-reply@${domain}`, domain };
 
-  return async (message) => {
+  async function write(message: Message): Promise<string> {
     const time = new Date(message.at * 1000).toISOString().replace(/[-:]|\.000/g, '');
     const file = join(directory, `${time}-${message.id}.eml`);
     await mkdir(directory, { recursive: true, mode: 0o700 });
     await writeFile(`${file}.part`, await toBytes(message, sender), { mode: 0o600 });
     await rename(`${file}.part`, file);
+    await forgetOldest(directory);
+    return file;
+  }
+
+  return async (message) => {
+    const file = await write(message).catch((error: Error) => `no file: ${error.message}`);
     const { to, subject, text } = message;
     log.info({ mail: { to, subject, text: text.split('\n'), file } }, 'a mail, kept here because there is no SMTP_URL');
-    await forgetOldest(directory);
     return { kind: 'delivered' };
   };
 }
