@@ -24,7 +24,10 @@ export interface ErrorAnswers {
 }
 
 export function createErrorAnswers({ views, log }: { views: Views; log: Logger }): ErrorAnswers {
+  const noted = new WeakSet<object>();
+
   function note(ctx: Koa.Context, { code, status, detail, cause }: ErrorReport): string {
+    noted.add(ctx.req);
     const reference = randomBytes(5).toString('hex');
     const line = {
       reference,
@@ -68,6 +71,10 @@ export function createErrorAnswers({ views, log }: { views: Views; log: Logger }
           throw new AppError('not_found', 'there is nothing at this address');
         if (ctx.status === 405 && !ctx.body)
           throw new AppError('method_not_allowed', `${ctx.method} is not possible here`);
+        // The protocol engine answers its failures itself, and leaves what happened in `ctx.state.failure`.
+        const { status, body, state } = ctx;
+        if (status >= 500 && body?.error && !noted.has(ctx.req))
+          note(ctx, { code: body.error, status, cause: state.failure });
       } catch (error) {
         await answer(ctx, asAppError(error));
       }

@@ -16,6 +16,9 @@ export function watch(provider: Provider): void {
     if (ctx.oidc.route === 'token') note(ctx, 'token_reuse_detected');
   });
   provider.on('end_session.success', (ctx) => note(ctx, 'sign_out'));
+  provider.on('server_error', (ctx, error) => {
+    ctx.state.failure = error;
+  });
 }
 
 /** Writes what was collected; a failure is the request's. */

@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { mock } from 'node:test';
 import { expect } from 'chai';
+import { unavailable } from '../../src/storage/storage.ts';
 import { onEachEngine, type TestStore } from '../support/app.ts';
 import {
   basic,
@@ -295,6 +296,24 @@ onEachEngine((openStore) => {
           expectRefused(await refresh(web, tokens.refresh_token), 400, 'invalid_grant');
         }
       });
+    });
+
+    it('gets nothing out of a server whose store goes away during a request, and its log says so', async () => {
+      const { target, web, post } = protocol;
+      const { clients } = target.directory;
+      const { findActive } = clients;
+      const before = target.log().length;
+      target.expectOutage(true);
+      clients.findActive = () => Promise.reject(unavailable(new Error('the plug was pulled')));
+      try {
+        const answer = await post('token', web, { grant_type: 'authorization_code', code: 'x' });
+        expectRefused(answer, 503, 'temporarily_unavailable');
+      } finally {
+        clients.findActive = findActive;
+        target.expectOutage(false);
+      }
+      const lines = target.log().slice(before);
+      expect(lines).to.match(/"level":50.*"code":"temporarily_unavailable".*"route":"\/identity\/token"/);
     });
 
     const userinfo = (authorization: string | undefined, query = ''): Promise<Answer> =>
