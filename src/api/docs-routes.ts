@@ -2,7 +2,6 @@ import { fileURLToPath } from 'node:url';
 import Router from '@koa/router';
 import { send } from '@koa/send';
 import type { Assets } from '../http/assets.ts';
-import { openApiDocument } from './openapi.ts';
 
 const SWAGGER_UI = fileURLToPath(new URL('.', import.meta.resolve('swagger-ui-dist/package.json')));
 const SWAGGER_FILES = ['swagger-ui.css', 'swagger-ui-bundle.js'];
@@ -11,10 +10,13 @@ const HOUR_MS = 60 * 60 * 1000;
 /** The API described for programs (`/api/openapi.json`) and for people (`/docs/api`), without anything from elsewhere. */
 export function docsRoutes({ issuer, assets }: { issuer: string; assets: Assets }): Router {
   const router = new Router();
-  const document = openApiDocument(issuer);
+  let document: object | undefined;
   const page = pageOf(assets);
 
-  router.get('/api/openapi.json', function showDocument(ctx) {
+  router.get('/api/openapi.json', async function showDocument(ctx) {
+    // What makes it is large and seldom needed.
+    const { openApiDocument } = await import('./openapi.ts');
+    document ??= openApiDocument(issuer);
     ctx.body = document;
   });
 
