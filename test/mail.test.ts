@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -643,13 +643,20 @@ describe('mail', () => {
       expect(text.join('\n').trim()).to.equal(written.text);
     });
 
+    it('is in the log when no file can be written', async () => {
+      writeFileSync(join(directory, 'file'), '');
+      const sender = await post({ outboxDirectory: join(directory, 'file', 'outbox') });
+      await sender.send(aMail('pat@example.com'));
+      await until(async () => (await sender.waiting()).length === 0);
+      expect(JSON.stringify(sender.logged)).to.contain('no file: ENOTDIR').and.to.contain('Nightly build');
+    });
+
     it('keeps the newest thousand files', async function () {
       this.timeout(20_000);
       const sender = await post({ outboxDirectory: directory });
-      const { writeFile } = await import('node:fs/promises');
       for (let n = 0; n < 1_000; n++)
-        await writeFile(join(directory, `20260101T000000Z-${String(n).padStart(4, '0')}.eml`), '');
-      await writeFile(join(directory, 'notes.txt'), '');
+        writeFileSync(join(directory, `20260101T000000Z-${String(n).padStart(4, '0')}.eml`), '');
+      writeFileSync(join(directory, 'notes.txt'), '');
       await sender.send(aMail('pat@example.com'));
       await until(async () => (await sender.waiting()).length === 0);
       const files = readdirSync(directory).sort();
