@@ -22,6 +22,7 @@ const rows = [
   ['identity-providers'],
   ['credentials'],
   ['oidc'],
+  ['console'],
   ['interactions', 'sso', 'account-console', 'admin', 'api', 'setup', 'health', 'resource-server'],
   ['app.ts'],
   ['main.ts', 'cli.ts'],

@@ -6,7 +6,7 @@ import Router from '@koa/router';
 import { localeOf } from '../http/locale.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import { type ConsoleOptions, createConsole } from './console.ts';
-import { createOneTimeForms } from './one-time-forms.ts';
+import { createOneTimeForms } from '../console/one-time-forms.ts';
 import { type TokenRoutesOptions, tokenRoutes } from './token-routes.ts';
 
 export type AccountConsoleOptions = Omit<ConsoleOptions, 'localeOf'> &

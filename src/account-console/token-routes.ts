@@ -8,7 +8,7 @@ import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import type { Console, Visitor } from './console.ts';
-import type { OneTimeForms } from './one-time-forms.ts';
+import type { OneTimeForms } from '../console/one-time-forms.ts';
 import {
   type FilledTokenForm,
   fillFromForm,

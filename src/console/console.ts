@@ -1,0 +1,163 @@
+/**
+ * What the pages of both consoles share: who is there, what is said once after a change, and how a page is shown. Knows
+ * nothing of what the pages are about.
+ */
+import type Koa from 'koa';
+import type { Account } from '../accounts/account.ts';
+import { displayName } from '../accounts/account.ts';
+import type { Origin } from '../audit.ts';
+import type { Views } from '../http/views.ts';
+import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
+import { whenIn } from './when.ts';
+
+const NOTICE_COOKIE = 'latchkey-notice';
+const START = '/account';
+
+/** Who looks at a console. */
+export interface Visitor {
+  account: Account;
+  /** Of the browser session. */
+  uid: string;
+  signedInAt: number;
+  origin: Origin;
+}
+
+/** What one console is made of. */
+export interface ConsolePlan<Section extends string, Notice extends string> {
+  /** The first part of its paths, and the folder of its views. */
+  name: string;
+  /** The pages of the navigation, in its order. */
+  sections: readonly { id: Section; href: string }[];
+  /** What a page may say once, after the change before it. */
+  notices: readonly Notice[];
+  /** What wants a recent sign-in wants one at most this old, in seconds. */
+  recentSignIn: number;
+  /** Refuses who may not be here, at each request. @throws {AppError} */
+  admit?(account: Account): void;
+  /** For its views. */
+  helpers?: Record<string, unknown>;
+}
+
+export interface ConsolePage<Section extends string> {
+  section: Section;
+  view: string;
+  data?: Record<string, unknown>;
+}
+
+export interface Console<Section extends string, Notice extends string> {
+  /** A page for who is signed in; anybody else signs in first and comes back to the page, or to what `returnTo` makes of it. */
+  signedIn(show: Handler, options?: { returnTo?: (ctx: Koa.Context) => string }): Koa.Middleware;
+  /** The same for who has proved lately who they are; anybody else is asked for the password again. */
+  recentlySignedIn(show: Handler, options?: { returnTo?: (ctx: Koa.Context) => string }): Koa.Middleware;
+  /** After a sign-in: where it was wanted, or the start. */
+  finishSignIn: Koa.Middleware;
+  render(ctx: Koa.Context, visitor: Visitor, page: ConsolePage<Section>): Promise<void>;
+  /** Ends a change: the next page says `notice` once. */
+  redirect(ctx: Koa.Context, path: string, notice: Notice): void;
+}
+
+type Handler = (ctx: Koa.Context, visitor: Visitor) => Promise<void>;
+
+export interface ConsoleOptions {
+  issuer: string;
+  now: () => number;
+  views: Views;
+  localeOf: (ctx: Koa.Context) => string;
+  findSession: (ctx: Koa.Context) => Promise<{ account: Account; signedInAt: number; uid: string } | undefined>;
+}
+
+export function createConsole<Section extends string, Notice extends string>(
+  { name, sections, notices, recentSignIn, admit, helpers }: ConsolePlan<Section, Notice>,
+  { issuer, now, views, localeOf, findSession }: ConsoleOptions,
+): Console<Section, Notice> {
+  const cookie = { signed: true, httpOnly: true, sameSite: 'lax', path: `/${name}`, overwrite: true } as const;
+
+  const visitorOf = async (ctx: Koa.Context): Promise<Visitor | undefined> => {
+    const session = await findSession(ctx);
+    if (session) admit?.(session.account);
+    return session && { ...session, origin: { address: ctx.ip, userAgent: ctx.get('User-Agent') || undefined } };
+  };
+
+  function askToSignIn(ctx: Koa.Context, returnTo: string, again: boolean): void {
+    if (ctx.method === 'POST') ctx.status = 303;
+    ctx.redirect(signInUrl(issuer, returnTo, again));
+  }
+
+  function takeNotice(ctx: Koa.Context): Notice | undefined {
+    const code = ctx.cookies.get(NOTICE_COOKIE, { signed: true });
+    if (code === undefined) return undefined;
+    ctx.cookies.set(NOTICE_COOKIE, null, cookie);
+    return notices.find((known) => known === code);
+  }
+
+  return {
+    signedIn(show, { returnTo = pageOf } = {}) {
+      return async function forSignedIn(ctx) {
+        const visitor = await visitorOf(ctx);
+        if (!visitor) return askToSignIn(ctx, returnTo(ctx), false);
+        await show(ctx, visitor);
+      };
+    },
+
+    recentlySignedIn(show, { returnTo = pageOf } = {}) {
+      return async function forRecentlySignedIn(ctx) {
+        const visitor = await visitorOf(ctx);
+        if (!visitor) return askToSignIn(ctx, returnTo(ctx), false);
+        if (now() - visitor.signedInAt > recentSignIn) return askToSignIn(ctx, returnTo(ctx), true);
+        await show(ctx, visitor);
+      };
+    },
+
+    async finishSignIn(ctx) {
+      if (ctx.query.error === undefined) return ctx.redirect(localPath(ctx.query.state, issuer));
+      // Who was asked for the password again, and would not, is still signed in.
+      if (await visitorOf(ctx)) return ctx.redirect(START);
+      await views.render(ctx, 'interaction/logged-out');
+    },
+
+    async render(ctx, { account }, { section, view, data = {} }) {
+      const shared = {
+        section,
+        sections,
+        visitor: { name: displayName(account), email: account.email, administrator: account.administrator },
+        notice: takeNotice(ctx),
+        logoutAction: ROUTES.end_session,
+        when: whenIn({ locale: localeOf(ctx), timeZone: account.zoneinfo, now: now() }),
+        ...helpers,
+      };
+      await views.render(ctx, `${name}/${view}`, { ...shared, ...data });
+    },
+
+    redirect(ctx, path, notice) {
+      ctx.cookies.set(NOTICE_COOKIE, notice, { ...cookie, maxAge: 60_000 });
+      ctx.status = 303;
+      ctx.redirect(path);
+    },
+  };
+}
+
+/** Every form is answered where its page is. */
+function pageOf(ctx: Koa.Context): string {
+  return `${ctx.path}${ctx.search}`;
+}
+
+/** An authorization request of our own first-party client; it comes back to `/account/callback` with `state`. */
+function signInUrl(issuer: string, state: string, again: boolean): string {
+  const request = {
+    client_id: CONSOLE_CLIENT_ID,
+    response_type: 'none',
+    scope: 'openid',
+    redirect_uri: `${issuer}/account/callback`,
+    state,
+    ...(again ? { prompt: 'login' } : {}),
+  };
+  return `${ROUTES.authorization}?${new URLSearchParams(request)}`;
+}
+
+/** A path of ours, or the start: nothing a link could carry leads elsewhere. */
+function localPath(path: unknown, issuer: string): string {
+  const url = typeof path === 'string' && path.startsWith('/') ? URL.parse(path, issuer) : null;
+  // Looked at as parsed: `/a/..//evil.example` begins like a path of ours and is another site's address.
+  const isOurs = url?.origin === issuer && /^\/[A-Za-z0-9]/.test(url.pathname);
+  return isOurs ? `${url.pathname}${url.search}` : START;
+}
