@@ -16,10 +16,23 @@ export function watch(provider: Provider): void {
     if (ctx.oidc.route === 'token') note(ctx, 'token_reuse_detected');
   });
   provider.on('end_session.success', (ctx) => note(ctx, 'sign_out'));
-  provider.on('server_error', (ctx, error) => {
-    ctx.state.failure = error;
-  });
+  for (const event of FAILURES) {
+    // The events are many, their types one.
+    provider.on(event as 'server_error', (ctx, error) => {
+      ctx.state.failure = error;
+    });
+  }
 }
+
+/** What the engine says when it answers with an error as JSON. */
+const FAILURES = [
+  'server_error',
+  'grant.error',
+  'introspection.error',
+  'pushed_authorization_request.error',
+  'revocation.error',
+  'userinfo.error',
+];
 
 /** Writes what was collected; a failure is the request's. */
 export async function writeTrail(ctx: KoaContextWithOIDC, audit: Audit): Promise<void> {

@@ -314,6 +314,7 @@ onEachEngine((openStore) => {
       }
       const lines = target.log().slice(before);
       expect(lines).to.match(/"level":50.*"code":"temporarily_unavailable".*"route":"\/identity\/token"/);
+      expect(lines).to.contain('the plug was pulled');
     });
 
     const userinfo = (authorization: string | undefined, query = ''): Promise<Answer> =>
