@@ -57,11 +57,15 @@ export function createGrants({ accounts, clients, consents }: GrantsOptions): Gr
     };
   }
 
-  /** First-party apps need no answer; for the others the remembered one counts. */
+  async function isNeeded({ oidc }: KoaContextWithOIDC): Promise<boolean> {
+    const { clientId = '' } = oidc.client ?? {};
+    return clientId !== CONSOLE_CLIENT_ID && (await clients.findActive(clientId))?.trusted !== true;
+  }
+
+  /** Where an answer is needed, the remembered one counts. */
   async function allowed(ctx: KoaContextWithOIDC, asked: Requested): Promise<Requested> {
+    if (!(await isNeeded(ctx))) return asked;
     const { client, account } = entities(ctx);
-    if (client.clientId === CONSOLE_CLIENT_ID) return asked;
-    if ((await clients.findActive(client.clientId))?.trusted) return asked;
     const consent = await consents.get(account.accountId, client.clientId);
     return {
       scopes: asked.scopes.filter((scope) => consent?.scopes.includes(scope)),
@@ -93,6 +97,7 @@ export function createGrants({ accounts, clients, consents }: GrantsOptions): Gr
     },
 
     requested,
+    isNeeded,
 
     async missing(ctx) {
       return ctx.oidc.account ? missingFrom(ctx.oidc.grant, await requested(ctx)) : { scopes: [], claims: [] };

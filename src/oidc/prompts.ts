@@ -10,6 +10,8 @@ export interface Requested {
 }
 
 export interface ConsentPolicy {
+  /** Whether anybody's answer is needed: not for an app of our own, even if it asks for the page. */
+  isNeeded(ctx: KoaContextWithOIDC): Promise<boolean>;
   /** What is asked for and may be had. */
   requested(ctx: KoaContextWithOIDC): Promise<Requested>;
   /** What of it nobody has allowed yet. */
@@ -33,16 +35,22 @@ export function createPrompts(consent: ConsentPolicy): interactionPolicy.Default
     const { scopes, claims } = await consent.missing(ctx);
     return scopes.length + claims.length > 0;
   });
+  const wanted = new Check(
+    'consent_prompt',
+    'the app wants the person to be asked',
+    'consent_required',
+    async (ctx) => {
+      const { oidc } = ctx;
+      return oidc.prompts.has('consent') && oidc.promptPending('consent') && (await consent.isNeeded(ctx));
+    },
+  );
   policy.get('login')?.checks.add(accountGone);
   policy.add(new Prompt({ name: 'select_account', requestable: true }), 0);
   policy.remove('consent');
-  policy.add(
-    new Prompt(
-      { name: 'consent', requestable: true },
-      async (ctx) => ({ ...(await consent.requested(ctx)) }),
-      native,
-      missing,
-    ),
-  );
+  const details = async (ctx: KoaContextWithOIDC) => ({ ...(await consent.requested(ctx)) });
+  const prompt = new Prompt({ name: 'consent', requestable: true }, details, native, missing);
+  prompt.checks.remove('consent_prompt');
+  prompt.checks.add(wanted, 0);
+  policy.add(prompt);
   return policy;
 }
