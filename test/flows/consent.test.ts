@@ -117,13 +117,17 @@ onEachEngine((openStore) => {
     expect(Object.fromEntries(url.searchParams)).to.include({ error: 'access_denied', state: 'x', iss: app.issuer });
   });
 
-  it('is not asked for by an app of our own', async () => {
-    const trusted = await app.client({ trusted: true, permissions: ['reports'] });
-    const { url } = await flows.start({ client: trusted, params: { scope: 'openid profile reports' } });
+  it('is not asked for by an app of our own, which gets a refresh token without it', async () => {
+    client = await app.client({ trusted: true, permissions: ['reports'] });
     const browser = flows.browser();
-    const login = await browser.open(url);
-    const landing = await browser.submit(login.url.pathname, person);
+    const landing = await signIn(browser, { scope: 'openid profile reports' });
     expect(landing.url.searchParams.get('code')).to.be.a('string');
+    const params = { scope: 'openid offline_access reports', prompt: 'consent' };
+    const { url, verifier } = await flows.start({ client, params });
+    const { url: callback } = await browser.open(url);
+    const { body } = await flows.redeem(client, { code: String(callback.searchParams.get('code')), verifier });
+    expect(String(body.scope).split(' ')).to.have.members(params.scope.split(' '));
+    expect(body).to.have.property('refresh_token');
   });
 
   it('grants what was asked and nothing a form adds; other answers are refused', async () => {
