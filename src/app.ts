@@ -43,6 +43,7 @@ import { createMailQueue } from './mail/queue.ts';
 import { createSmtpDelivery } from './mail/smtp.ts';
 import { asEngineToken, createEngineTokens } from './oidc/access-tokens.ts';
 import { createAdapter } from './oidc/adapter.ts';
+import { createAppsAccess } from './oidc/app-access.ts';
 import { createBackchannelLogout } from './oidc/backchannel-logout.ts';
 import { claimsOf } from './oidc/claims.ts';
 import { toMetadata } from './oidc/client-metadata.ts';
@@ -199,10 +200,12 @@ export async function createApp(
     findAccount: accounts.findActive,
     findClient: clients.findActive,
   });
-  const verifier = createVerifier({ personalTokens, accounts, findAccessToken });
+  const consents = createConsents({ storage, now });
+  const appsAccess = createAppsAccess({ storage, now, consents });
+  const verifier = createVerifier({ personalTokens, accounts, findAccessToken, noteAppUse: appsAccess.noteUse });
   const signIdentity = createSignIdentity({ issuer, signingKeys, now });
 
-  const grants = createGrants({ accounts, clients, consents: createConsents({ storage, now }) });
+  const grants = createGrants({ accounts, clients, consents });
   const outbound = createOutbound({ allow: config.outboundAllow });
   const backchannelLogout = createBackchannelLogout({
     notices: logoutNotices,
@@ -217,6 +220,7 @@ export async function createApp(
     signingKeys,
     permissions,
     noteVisit: sessions.noteVisit,
+    noteAppUse: appsAccess.noteUse,
     settings: {
       issuer,
       adapter: createAdapter({
@@ -285,6 +289,13 @@ export async function createApp(
         views,
         findSession: engine.browserSession,
         findOrganization,
+        findClient,
+        accounts,
+        passwords,
+        throttle,
+        audit,
+        sessions,
+        appsAccess,
         personalTokens,
         mayBeEternal: config.personalTokensMayBeEternal,
         describe: (names) => describeScopes(names, permissions),

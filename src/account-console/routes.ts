@@ -3,24 +3,28 @@
  * scripts; every form comes from our own pages, and its answer is another page.
  */
 import Router from '@koa/router';
+import { createOneTimeForms } from '../console/one-time-forms.ts';
 import { localeOf } from '../http/locale.ts';
 import { sameOrigin } from '../http/same-origin.ts';
+import type { Storage } from '../storage/storage.ts';
+import { type AppRoutesOptions, appRoutes } from './app-routes.ts';
+import { type ChangePasswordOptions, createChangePassword } from './change-password.ts';
 import { type ConsoleOptions, createConsole } from './console.ts';
-import { createOneTimeForms } from '../console/one-time-forms.ts';
+import { type ProfileRoutesOptions, profileRoutes } from './profile-routes.ts';
+import { createRevokeEverything, type RevokeEverythingOptions } from './revoke-everything.ts';
+import { securityRoutes } from './security-routes.ts';
+import { type SessionRoutesOptions, sessionRoutes } from './session-routes.ts';
 import { type TokenRoutesOptions, tokenRoutes } from './token-routes.ts';
 
 export type AccountConsoleOptions = Omit<ConsoleOptions, 'localeOf'> &
-  Omit<TokenRoutesOptions, 'pages' | 'forms'> & {
-    storage: Parameters<typeof createOneTimeForms>[0]['storage'];
-    findOrganization: (id: string | undefined) => Promise<{ name: string } | undefined>;
-  };
+  Omit<ProfileRoutesOptions & TokenRoutesOptions & SessionRoutesOptions & AppRoutesOptions, 'pages' | 'forms'> &
+  ChangePasswordOptions &
+  RevokeEverythingOptions & { storage: Storage };
 
 export function accountConsoleRoutes(options: AccountConsoleOptions): Router {
-  const { issuer } = options;
   const pages = createConsole({ ...options, localeOf });
-  const forms = createOneTimeForms(options);
   const router = new Router();
-  router.use('/account', sameOrigin({ issuer }));
+  router.use('/account', sameOrigin(options));
 
   router.get('/', function home(ctx) {
     ctx.redirect('/account');
@@ -28,18 +32,19 @@ export function accountConsoleRoutes(options: AccountConsoleOptions): Router {
   /** The sign-in ends here; the session it made is all that was wanted. */
   router.get('/account/callback', pages.finishSignIn);
 
-  router.get(
-    '/account',
-    pages.signedIn(async function showProfile(ctx, visitor) {
-      const organization = (await options.findOrganization(visitor.account.organizationId))?.name;
-      await pages.render(ctx, visitor, {
-        section: 'profile',
-        view: 'home',
-        data: { account: visitor.account, organization },
-      });
+  const parts = [
+    profileRoutes({ ...options, pages }),
+    tokenRoutes({ ...options, pages, forms: createOneTimeForms(options) }),
+    sessionRoutes({ ...options, pages }),
+    appRoutes({ ...options, pages }),
+    securityRoutes({
+      ...options,
+      pages,
+      changePassword: createChangePassword(options),
+      revokeEverything: createRevokeEverything(options),
+      findClientName: async (id) => (await options.findClient(id))?.name,
     }),
-  );
-
-  router.use(tokenRoutes({ ...options, pages, forms }).routes());
+  ];
+  for (const part of parts) router.use(part.routes());
   return router;
 }

@@ -58,9 +58,11 @@ export interface VerifierOptions {
   personalTokens: PersonalTokens;
   accounts: Pick<Accounts, 'findActive'>;
   findAccessToken: FindAccessToken;
+  /** Hears of every use that an app makes of what it was given. */
+  noteAppUse: (accountId: string, clientId: string) => Promise<void>;
 }
 
-export function createVerifier({ personalTokens, accounts, findAccessToken }: VerifierOptions): Verifier {
+export function createVerifier({ personalTokens, accounts, findAccessToken, noteAppUse }: VerifierOptions): Verifier {
   async function verifyPersonalToken(token: string, origin: Origin): Promise<Verified> {
     const record = await personalTokens.recognise(token, origin);
     const account = await accounts.findActive(record.accountId);
@@ -73,6 +75,7 @@ export function createVerifier({ personalTokens, accounts, findAccessToken }: Ve
     const found = await findAccessToken(token);
     if (found === 'expired') throw new AppError('expired_token', 'the token has expired');
     if (!found) throw invalid();
+    if (found.account) await noteAppUse(found.account.id, found.client.id);
     return { kind: 'access_token', id: digestOf(token).slice(0, 22), ...found };
   }
 

@@ -8,7 +8,7 @@ import type { Adapter, AdapterPayload } from 'oidc-provider';
 import { errors } from 'oidc-provider';
 import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
-import type { Json, Storage, WriteOptions } from '../storage/storage.ts';
+import type { Entry, Json, Storage, WriteOptions } from '../storage/storage.ts';
 
 /** The id of these is what a browser or an app presents; of the others it is only a name. */
 const BEARER_MODELS = new Set([
@@ -175,6 +175,16 @@ function clientAdapter({ findClient }: AdapterOptions): Adapter {
     consume: readOnly,
     revokeByGrantId: readOnly,
   };
+}
+
+/** The records of a group, read page by page. */
+export async function* entriesOf(storage: Storage, group: string): AsyncGenerator<Entry> {
+  let after: string | undefined;
+  do {
+    const page = await storage.list(group, after === undefined ? {} : { after });
+    yield* page.entries;
+    after = page.next;
+  } while (after !== undefined);
 }
 
 /** Deletes the records of a group, or those of them that are named. Safe to repeat. */

@@ -11,12 +11,15 @@ const Consent = z.object({
   clientId: z.string(),
   scopes: z.array(z.string()),
   claims: z.array(z.string()),
+  /** When it was first allowed anything. */
   grantedAt: z.number().int(),
 });
 export type Consent = z.infer<typeof Consent>;
 
 export interface Consents {
   get(accountId: string, clientId: string): Promise<Consent | undefined>;
+  /** All that a person has allowed. */
+  list(accountId: string): Promise<Consent[]>;
   /** Adds to what was allowed before. */
   remember(consent: Omit<Consent, 'grantedAt'>): Promise<void>;
   forget(accountId: string, clientId: string): Promise<void>;
@@ -25,21 +28,21 @@ export interface Consents {
 export function createConsents({ storage, now }: { storage: Storage; now: () => number }): Consents {
   const consents = collection(storage, { kind: 'consent', version: 1, schema: Consent });
   const idOf = (accountId: string, clientId: string) => `${accountId}:${clientId}`;
+  const groupOf = (accountId: string) => `consents:account:${accountId}`;
   const union = (...lists: string[][]) => [...new Set(lists.flat())];
 
   return {
     get: (accountId, clientId) => consents.get(idOf(accountId, clientId)),
+    list: (accountId) => Array.fromAsync(consents.all(groupOf(accountId))),
 
     async remember({ accountId, clientId, scopes, claims }) {
       const id = idOf(accountId, clientId);
-      const groups = [`consents:account:${accountId}`, `consents:client:${clientId}`];
-      const grantedAt = now();
-      if (await consents.insert(id, { accountId, clientId, scopes, claims, grantedAt }, { groups })) return;
+      const groups = [groupOf(accountId), `consents:client:${clientId}`];
+      if (await consents.insert(id, { accountId, clientId, scopes, claims, grantedAt: now() }, { groups })) return;
       await consents.update(id, (known) => ({
         ...known,
         scopes: union(known.scopes, scopes),
         claims: union(known.claims, claims),
-        grantedAt,
       }));
     },
 

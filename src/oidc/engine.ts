@@ -11,6 +11,7 @@ import type { Account } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
+import type { AppsAccess } from './app-access.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
 import { createProvider, type ProviderOptions, ROUTES } from './provider.ts';
 import type { Sessions } from './sessions.ts';
@@ -45,6 +46,8 @@ export interface EngineOptions {
   permissions: { names(): Promise<string[]>; version(): Promise<number> };
   /** Hears of everybody who comes with a session. */
   noteVisit: Sessions['noteVisit'];
+  /** Hears of every use that an app makes of what it was given. */
+  noteAppUse: AppsAccess['noteUse'];
   settings: Omit<ProviderOptions, 'keys' | 'permissions'>;
 }
 
@@ -87,6 +90,12 @@ export function createEngine(options: EngineOptions): Engine {
     await options.noteVisit({ uid, accountId, ...sourceOf(ctx) });
   }
 
+  async function noteApp({ oidc, status }: KoaContextWithOIDC): Promise<void> {
+    const { AccessToken, RefreshToken, AuthorizationCode } = oidc?.entities ?? {};
+    const { accountId, clientId } = AccessToken ?? RefreshToken ?? AuthorizationCode ?? {};
+    if (status === 200 && accountId && clientId) await options.noteAppUse(accountId, clientId);
+  }
+
   return {
     async provider() {
       return (await refresh()).provider;
@@ -105,6 +114,7 @@ export function createEngine(options: EngineOptions): Engine {
       if (target !== undefined) allowFormTarget(ctx, target);
       describePersonalToken(context);
       await notePerson(context);
+      await noteApp(context);
       await writeTrail(context, audit);
       if (isClientRefused(context)) await countRefusedClient(ctx);
       if (ctx.status === 503) ctx.set('Retry-After', '2');

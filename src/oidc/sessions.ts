@@ -6,10 +6,11 @@ import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
-import type { Entry, Storage } from '../storage/storage.ts';
+import type { Storage } from '../storage/storage.ts';
 import {
   accountGroup,
   clientGroup,
+  entriesOf,
   eraseGroup,
   eraseSession,
   grantGroup,
@@ -150,13 +151,4 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
       noted.set(visit.uid, time);
     },
   };
-}
-
-async function* entriesOf(storage: Storage, group: string): AsyncGenerator<Entry> {
-  let after: string | undefined;
-  do {
-    const page = await storage.list(group, after === undefined ? {} : { after });
-    yield* page.entries;
-    after = page.next;
-  } while (after !== undefined);
 }

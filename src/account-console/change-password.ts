@@ -1,0 +1,45 @@
+/** Changing one's own password. Knows nothing of pages. */
+import type { Account } from '../accounts/account.ts';
+import type { Accounts } from '../accounts/accounts.ts';
+import type { Passwords } from '../accounts/password.ts';
+import type { Audit, Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import type { Rule, Throttle } from '../http/rate-limit.ts';
+
+/** Wrong guesses by who found a browser signed in. */
+const GUESSES: Rule = { name: 'change-password', limit: 5, window: 15 * 60 };
+
+export interface PasswordChange {
+  current: string;
+  next: string;
+  /** The session in which it is changed; the others end. */
+  keepSession: string;
+  origin: Origin;
+}
+
+export interface ChangePasswordOptions {
+  accounts: Pick<Accounts, 'setPassword'>;
+  passwords: Passwords;
+  throttle: Throttle;
+  audit: Audit;
+}
+
+/**
+ * @returns changes it, ends all other sessions and whatever apps were given.
+ * It throws {AppError} `invalid_grant` when the current one is wrong, `too_many_requests` after some wrong ones, and
+ * `invalid_request` for the field `password` when the policy refuses the new one.
+ */
+export function createChangePassword({ accounts, passwords, throttle, audit }: ChangePasswordOptions) {
+  return async function changePassword(account: Account, { current, next, keepSession, origin }: PasswordChange) {
+    const counted = { key: account.id };
+    const guess = await throttle.consume(GUESSES, counted);
+    if (!(await passwords.verify(current, account.passwordHash))) {
+      const detail = { problem: 'wrong password when changing it' };
+      await audit.record({ ...origin, type: 'sign_in_refused', accountId: account.id, detail });
+      throw new AppError('invalid_grant', 'the current password is wrong');
+    }
+    await guess.refund();
+    await accounts.setPassword(account.id, next, { ...origin, keepSession });
+    await throttle.clear(GUESSES, counted);
+  };
+}

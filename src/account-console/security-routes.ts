@@ -1,0 +1,117 @@
+import Router from '@koa/router';
+import type Koa from 'koa';
+import { z } from 'zod';
+import type { Audit, AuditEvent } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import { form } from '../http/form.ts';
+import type { Views } from '../http/views.ts';
+import { parseInput } from '../input.ts';
+import type { createChangePassword } from './change-password.ts';
+import type { Console, Visitor } from './console.ts';
+import type { createRevokeEverything } from './revoke-everything.ts';
+
+const NEWEST = 20;
+
+const PasswordForm = z.object({ current: z.string(), password: z.string() });
+
+/** What the policy finds wrong with a password, in its words, and the name of ours for it. */
+const POLICY_PROBLEMS = [
+  [/at least/, 'short'],
+  [/at most/, 'long'],
+  [/many people/, 'common'],
+  [/too close/, 'close'],
+] as const;
+
+export interface SecurityRoutesOptions {
+  pages: Console;
+  views: Views;
+  audit: Audit;
+  changePassword: ReturnType<typeof createChangePassword>;
+  revokeEverything: ReturnType<typeof createRevokeEverything>;
+  findClientName: (clientId: string) => Promise<string | undefined>;
+}
+
+interface PasswordProblem {
+  field: 'current' | 'password';
+  name: string;
+  minutes?: number;
+}
+
+export function securityRoutes(options: SecurityRoutesOptions): Router {
+  const { pages, views, audit, changePassword, revokeEverything, findClientName } = options;
+  const router = new Router({ prefix: '/account' });
+
+  router.get(
+    '/security',
+    pages.signedIn(async function showSecurity(ctx, visitor) {
+      await showPage(ctx, visitor);
+    }),
+  );
+
+  router.post(
+    '/security',
+    form(),
+    pages.signedIn(async function submitPassword(ctx, visitor) {
+      const { current, password } = parseInput(PasswordForm, ctx.request.body);
+      const { account, uid, origin } = visitor;
+      try {
+        await changePassword(account, { current, next: password, keepSession: uid, origin });
+        pages.redirect(ctx, '/account/security', 'password_changed');
+      } catch (error) {
+        const problem = problemOf(error);
+        ctx.status = (error as AppError).status;
+        await showPage(ctx, visitor, problem);
+      }
+    }),
+  );
+
+  router.get(
+    '/security/everything',
+    pages.signedIn(async function confirmEverything(ctx, visitor) {
+      await pages.render(ctx, visitor, { section: 'security', view: 'everything' });
+    }),
+  );
+
+  router.post(
+    '/security/everything',
+    form(),
+    pages.signedIn(async function endEverything(ctx, { account, origin }) {
+      await revokeEverything(account.id, origin);
+      ctx.status = 303;
+      ctx.redirect('/account/everything-ended');
+    }),
+  );
+
+  /** For who is signed out by now. */
+  router.get('/everything-ended', async function showEnd(ctx) {
+    await views.render(ctx, 'account/everything-ended');
+  });
+
+  async function showPage(ctx: Koa.Context, visitor: Visitor, problem?: PasswordProblem): Promise<void> {
+    const { events } = await audit.list({ accountId: visitor.account.id, limit: NEWEST });
+    const named = await Promise.all(events.map(withClientName));
+    const hasPassword = visitor.account.passwordHash !== undefined;
+    await pages.render(ctx, visitor, {
+      section: 'security',
+      view: 'security',
+      data: { events: named, hasPassword, problem },
+    });
+  }
+
+  async function withClientName(event: AuditEvent) {
+    return { ...event, client: event.clientId === undefined ? undefined : await findClientName(event.clientId) };
+  }
+
+  return router;
+}
+
+/** @throws whatever is no fault of what was typed. */
+function problemOf(error: unknown): PasswordProblem {
+  if (!(error instanceof AppError)) throw error;
+  if (error.code === 'invalid_grant') return { field: 'current', name: 'wrong' };
+  if (error.code === 'too_many_requests')
+    return { field: 'current', name: 'throttled', minutes: Math.ceil((error.retryAfter ?? 60) / 60) };
+  if (error.field !== 'password') throw error;
+  const [, name = 'broken'] = POLICY_PROBLEMS.find(([words]) => words.test(error.message)) ?? [];
+  return { field: 'password', name };
+}
