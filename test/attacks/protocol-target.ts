@@ -13,6 +13,9 @@ export const VERIFIER = 'a-code-verifier-of-an-app-that-nobody-guesses';
 export const CHALLENGE = hash('sha256', VERIFIER, 'base64url');
 export const STATE = 'the state of the app';
 
+/** What an app asks for that wants a refresh token. */
+export const OFFLINE = { scope: 'openid email offline_access', prompt: 'consent' };
+
 /** An array is sent as often as it has elements; undefined is not sent. */
 export type Params = Record<string, string | readonly string[] | undefined>;
 
@@ -50,7 +53,7 @@ export interface Protocol {
   code(client: App, changes?: Params): Promise<string>;
   redeem(client: App, code: string, changes?: Params): Promise<Answer>;
   tokens(client: App, changes?: Params): Promise<Tokens>;
-  /** With a refresh token, for which the person is asked. */
+  /** With a refresh token. */
   offlineTokens(client: App, changes?: Params): Promise<Tokens & { refresh_token: string }>;
   /** @param path Below `/identity/`. An app with a secret proves itself by Basic, one without names itself. */
   post(path: string, client: App | undefined, params: Params, attack?: Attack): Promise<Answer>;
@@ -113,10 +116,8 @@ export async function startProtocol(store: TestStore, environment: NodeJS.Proces
     },
 
     async offlineTokens(client, changes = {}) {
-      const request = { ...requestOf(client), scope: 'openid email offline_access', prompt: 'consent', ...changes };
-      const asked = await browser.open(`/identity/authorize?${encoded(request)}`);
-      const landing = await browser.submit(asked.url.pathname, { decision: 'allow' });
-      return granted(await protocol.redeem(client, landing.url.searchParams.get('code') ?? ''));
+      const code = await protocol.code(client, { ...OFFLINE, ...changes });
+      return granted(await protocol.redeem(client, code));
     },
 
     post(path, client, params, attack = {}) {

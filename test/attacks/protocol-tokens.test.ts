@@ -9,6 +9,7 @@ import {
   expectSentBack,
   granted,
   jsonIn,
+  OFFLINE,
   type Params,
   type Protocol,
   startProtocol,
@@ -270,12 +271,13 @@ onEachEngine((openStore) => {
         const person = await target.person();
         const browser = target.browser();
         await target.signIn(browser, person, web);
-        const asked = await target.start(browser, web, { scope: 'openid offline_access', prompt: 'consent' });
-        const landing = await browser.submit(asked.url.pathname, { decision: 'allow' });
-        const plainly = { code_verifier: undefined };
-        const code = landing.url.searchParams.get('code') ?? '';
-        const tokens = granted<Tokens & { refresh_token: string }>(await protocol.redeem(web, code, plainly));
-        const unused = (await protocol.authorize(web, {}, browser)).params.get('code') ?? '';
+        const codeOf = async (changes: Params) => {
+          const { params } = await protocol.authorize(web, changes, browser);
+          return params.get('code') ?? '';
+        };
+        const code = await codeOf(OFFLINE);
+        const tokens = granted<Tokens & { refresh_token: string }>(await protocol.redeem(web, code));
+        const unused = await codeOf({});
         const open = await target.start(browser, await target.client());
 
         await target.directory.accounts.setPassword(person.id, 'another correct horse battery');
