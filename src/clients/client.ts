@@ -21,7 +21,13 @@ const RedirectUri = z.string().check((context) => {
 const RedirectUris = z.array(RedirectUri).max(100, 'holds too many URIs');
 
 /** One way of proving to be the app. The secret itself was shown once and is kept as a SHA-256 digest. */
-const ClientSecret = z.object({ digest: z.string(), createdAt: Instant });
+const ClientSecret = z.object({
+  digest: z.string(),
+  /** Its last characters, by which people know it again. */
+  hint: z.string().optional(),
+  createdAt: Instant,
+});
+export type ClientSecret = z.infer<typeof ClientSecret>;
 
 /** An app: what may ask for people's sign-in and for tokens (RFC 6749 §2). `id` is its `client_id`. */
 export const Client = z.object({
@@ -33,6 +39,13 @@ export const Client = z.object({
     .max(120, 'is too long')
     // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
     .regex(/^[^\u0000-\u001f\u007f]*$/, 'must not have control characters'),
+  /** For its administrators; nobody else sees it. */
+  description: z
+    .string()
+    .trim()
+    .max(500, 'is too long')
+    .regex(/^(?:[^\p{Cc}\p{Cs}]|\r?\n)*$/u, 'must not have control characters')
+    .optional(),
   organizationId: z.string().optional(),
   redirectUris: RedirectUris,
   postLogoutRedirectUris: RedirectUris,
@@ -65,3 +78,8 @@ export const Client = z.object({
   updatedAt: Instant,
 });
 export type Client = z.infer<typeof Client>;
+
+/** What a secret is called where it may not be shown. */
+export function secretIdOf({ digest }: ClientSecret): string {
+  return digest.slice(0, 12);
+}

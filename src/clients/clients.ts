@@ -5,18 +5,18 @@
 import { hash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
-import type { Audit } from '../audit.ts';
+import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import type { Permissions } from '../permissions/permissions.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { Client } from './client.ts';
+import { Client, type ClientSecret, secretIdOf } from './client.ts';
 import { isPublicKey } from './public-key.ts';
 
 /** What an administrator says of a new app; everything else has a default. */
 export const NewClient = Client.pick({ name: true }).extend({
-  ...Client.pick({ organizationId: true, backchannelLogoutUri: true }).partial().shape,
+  ...Client.pick({ description: true, organizationId: true, backchannelLogoutUri: true }).partial().shape,
   ...Client.pick({ logoUri: true, clientUri: true, policyUri: true, tosUri: true }).partial().shape,
   jwks: Client.shape.jwks.refine((jwks) => !jwks || jwks.keys.every(isPublicKey), {
     message: 'must hold public keys only, RSA ones of 2048 bits or more',
@@ -33,22 +33,45 @@ export const NewClient = Client.pick({ name: true }).extend({
 });
 export type NewClient = z.input<typeof NewClient>;
 
+/** Whatever is absent stays; what may be absent from an app is taken away by being undefined. */
+const ClientChanges = Client.omit({
+  id: true,
+  secrets: true,
+  jwks: true,
+  idTokenSigningAlg: true,
+  disabledAt: true,
+  createdAt: true,
+  updatedAt: true,
+}).partial();
+export type ClientChanges = z.input<typeof ClientChanges>;
+
 export interface Clients {
   /**
    * Registers an app. `secret` is the only copy of its secret; absent for public apps and those with keys of their own.
    * @throws {AppError} `invalid_request` naming the field.
    */
-  create(input: NewClient): Promise<{ client: Client; secret?: string }>;
+  create(input: NewClient, origin?: Origin): Promise<{ client: Client; secret?: string }>;
   /** The app, also when disabled. */
   get(id: string): Promise<Client | undefined>;
   /** The app when it may act now. */
   findActive(id: string): Promise<Client | undefined>;
+  /** In the order of their ids, the disabled ones included. */
+  list(page?: { limit?: number; after?: string }): Promise<{ clients: Client[]; next?: string }>;
+  /**
+   * An app that turns public loses its secrets; one that no longer is gets `secret`.
+   * @throws {AppError} `not_found`, or as `create` does.
+   */
+  update(id: string, changes: ClientChanges, origin?: Origin): Promise<{ client: Client; secret?: string }>;
+  /** Another secret beside the one it has. @throws {AppError} `not_found`; `conflict` for one too many, or an app without. */
+  addSecret(id: string, origin?: Origin): Promise<{ client: Client; secret: string }>;
+  /** @param secretId As `secretIdOf` has it. @throws {AppError} `not_found`; `conflict` for the only one. */
+  revokeSecret(id: string, secretId: string, origin?: Origin): Promise<void>;
   /** Also ends whatever it was given. @throws {AppError} `not_found` */
-  disable(id: string): Promise<void>;
+  disable(id: string, origin?: Origin): Promise<void>;
   /** It may act again, with nothing left of what it was given earlier. @throws {AppError} `not_found` */
-  enable(id: string): Promise<void>;
-  /** Deletes the app; whatever it was given dies with it. */
-  remove(id: string): Promise<void>;
+  enable(id: string, origin?: Origin): Promise<void>;
+  /** Deletes the app; whatever it was given dies with it. @throws {AppError} `not_found` */
+  remove(id: string, origin?: Origin): Promise<void>;
 }
 
 export interface ClientsOptions {
@@ -72,11 +95,20 @@ export function createClients({ storage, now, audit, permissions, endGrants }: C
       });
   }
 
+  /** @throws {AppError} `not_found`, or what `next` throws. */
   async function change(id: string, next: (client: Client) => Client): Promise<Client> {
     const changed = await clients.update(id, (client) => ({ ...next(client), updatedAt: now() }));
     if (!changed) throw new AppError('not_found', 'there is no such app');
     return changed;
   }
+
+  function newSecret(): { secret: string; kept: ClientSecret } {
+    const secret = randomSecret();
+    return { secret, kept: { digest: digestOf(secret), hint: secret.slice(-4), createdAt: now() } };
+  }
+
+  const record = (clientId: string, what: string, origin: Origin) =>
+    audit.record({ ...origin, type: 'app_changed', clientId, detail: { change: what } });
 
   return {
     get: (id) => clients.get(id),
@@ -86,39 +118,82 @@ export function createClients({ storage, now, audit, permissions, endGrants }: C
       return client?.disabledAt === undefined ? client : undefined;
     },
 
-    async create(input) {
-      const wanted = parseNewClient(input);
+    async list(page = {}) {
+      const { records, next } = await clients.list('clients', page);
+      return next === undefined ? { clients: records } : { clients: records, next };
+    },
+
+    async create(input, origin = {}) {
+      const wanted = parseInput(NewClient, input);
+      checkFlows(wanted);
       await checkPermissions(wanted.permissions);
-      const secret = wanted.public || wanted.jwks ? undefined : newClientSecret();
+      const { secret, kept } = newSecret();
       const client: Client = {
         ...wanted,
         id: randomUUID(),
-        secrets: secret === undefined ? [] : [{ digest: digestOf(secret), createdAt: now() }],
+        secrets: hasSecrets(wanted) ? [kept] : [],
         createdAt: now(),
         updatedAt: now(),
       };
       await clients.insert(client.id, client, { groups: ['clients'] });
-      await audit.record({ type: 'app_created', clientId: client.id, detail: { name: client.name } });
-      return secret === undefined ? { client } : { client, secret };
+      await audit.record({ ...origin, type: 'app_created', clientId: client.id, detail: { name: client.name } });
+      return hasSecrets(client) ? { client, secret } : { client };
     },
 
-    async disable(id) {
+    async update(id, input, origin = {}) {
+      const changes = parseInput(ClientChanges, input);
+      await checkPermissions(changes.permissions ?? []);
+      const { secret, kept } = newSecret();
+      const client = await change(id, (current) => {
+        const next = { ...current, ...changes } as Client;
+        checkFlows(next);
+        if (!hasSecrets(next)) return { ...next, secrets: [] };
+        return next.secrets.length > 0 ? next : { ...next, secrets: [kept] };
+      });
+      await record(id, Object.keys(changes).join(' '), origin);
+      return client.secrets.some(({ digest }) => digest === kept.digest) ? { client, secret } : { client };
+    },
+
+    async addSecret(id, origin = {}) {
+      const { secret, kept } = newSecret();
+      const client = await change(id, (current) => {
+        if (!hasSecrets(current)) throw new AppError('conflict', 'this app has no secrets', { field: 'secret' });
+        if (current.secrets.length > 1)
+          throw new AppError('conflict', 'two secrets are the most: revoke one first', { field: 'secret' });
+        return { ...current, secrets: [...current.secrets, kept] };
+      });
+      await record(id, 'secret added', origin);
+      return { client, secret };
+    },
+
+    async revokeSecret(id, secretId, origin = {}) {
+      await change(id, (current) => {
+        const secrets = current.secrets.filter((secret) => secretIdOf(secret) !== secretId);
+        if (secrets.length === current.secrets.length) throw new AppError('not_found', 'there is no such secret');
+        if (secrets.length === 0)
+          throw new AppError('conflict', 'this is the only secret: make another one first', { field: 'secret' });
+        return { ...current, secrets };
+      });
+      await record(id, 'secret revoked', origin);
+    },
+
+    async disable(id, origin = {}) {
       await change(id, (client) => ({ ...client, disabledAt: client.disabledAt ?? now() }));
       await endGrants(id);
-      await audit.record({ type: 'app_changed', clientId: id, detail: { change: 'disabled' } });
+      await record(id, 'disabled', origin);
     },
 
-    async enable(id) {
+    async enable(id, origin = {}) {
       // What a crash during disabling left behind must not come back to life. An active app keeps its grants.
       if ((await clients.get(id))?.disabledAt !== undefined) await endGrants(id);
       await change(id, ({ disabledAt: _, ...client }) => client);
-      await audit.record({ type: 'app_changed', clientId: id, detail: { change: 'enabled' } });
+      await record(id, 'enabled', origin);
     },
 
-    async remove(id) {
+    async remove(id, origin = {}) {
       if (!(await clients.delete(id))) throw new AppError('not_found', 'there is no such app');
       await endGrants(id);
-      await audit.record({ type: 'app_deleted', clientId: id });
+      await audit.record({ ...origin, type: 'app_deleted', clientId: id });
     },
   };
 }
@@ -129,21 +204,26 @@ export function isClientSecret(digests: readonly string[], presented: string): b
   return digests.map((known) => timingSafeEqual(Buffer.from(known), digest)).includes(true);
 }
 
-function parseNewClient(input: NewClient): z.output<typeof NewClient> {
-  const client = parseInput(NewClient, input);
-  if (client.public && client.clientCredentials) {
+type Flows = Pick<Client, 'public' | 'implicit' | 'clientCredentials' | 'redirectUris'>;
+
+/** @throws {AppError} `invalid_request` for what does not go together. */
+function checkFlows({ public: isPublic, implicit, clientCredentials, redirectUris }: Flows): void {
+  if (isPublic && clientCredentials) {
     throw new AppError('invalid_request', 'an app without a secret cannot use client credentials', {
       field: 'client_credentials',
     });
   }
-  if (client.implicit && client.redirectUris.length === 0) {
+  if (implicit && redirectUris.length === 0) {
     throw new AppError('invalid_request', 'the implicit flow needs a redirect URI', { field: 'redirect_uris' });
   }
-  return client;
+}
+
+function hasSecrets({ public: isPublic, jwks }: { public: boolean; jwks?: Client['jwks'] }): boolean {
+  return !isPublic && jwks === undefined;
 }
 
 /** 256 random bits: far beyond guessing, so that a fast digest is enough to store it. */
-function newClientSecret(): string {
+function randomSecret(): string {
   return randomBytes(32).toString('base64url');
 }
 

@@ -1,20 +1,33 @@
 import { isLoopback } from '../config.ts';
 
-/** What is wrong with a URI that an app wants registered, in words for its administrator; undefined when it is fine. */
-export function redirectUriProblem(uri: string): string | undefined {
+/** What may be wrong with a URI that an app wants registered, in words for whoever sent it. */
+const FAULTS = {
+  not_absolute: 'is not an absolute URL',
+  characters: 'has characters that no redirect URI may have, or is too long',
+  fragment: 'must not have a fragment (RFC 6749 §3.1.2)',
+  credentials: 'must not have a user name or password',
+  insecure: 'must use https, except on the loopback interface',
+  scheme: 'must use https, or a private scheme such as com.example.app:/callback',
+} as const;
+export type RedirectUriFault = keyof typeof FAULTS;
+
+/** Undefined when nothing is. */
+export function redirectUriFault(uri: string): RedirectUriFault | undefined {
   const url = URL.parse(uri);
-  if (!url) return 'is not an absolute URL';
+  if (!url) return 'not_absolute';
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  if (uri.length > 2000 || /[\s\u0000-\u001f\u007f*\\]/.test(uri))
-    return 'has characters that no redirect URI may have, or is too long';
-  if (uri.includes('#')) return 'must not have a fragment (RFC 6749 §3.1.2)';
-  if (url.username || url.password) return 'must not have a user name or password';
+  if (uri.length > 2000 || /[\s\u0000-\u001f\u007f*\\]/.test(uri)) return 'characters';
+  if (uri.includes('#')) return 'fragment';
+  if (url.username || url.password) return 'credentials';
   if (url.protocol === 'https:') return undefined;
-  if (url.protocol === 'http:')
-    return isLoopback(url.hostname) ? undefined : 'must use https, except on the loopback interface';
-  return isPrivateUseScheme(url.protocol)
-    ? undefined
-    : 'must use https, or a private scheme such as com.example.app:/callback';
+  if (url.protocol === 'http:') return isLoopback(url.hostname) ? undefined : 'insecure';
+  return isPrivateUseScheme(url.protocol) ? undefined : 'scheme';
+}
+
+/** The same in words. */
+export function redirectUriProblem(uri: string): string | undefined {
+  const fault = redirectUriFault(uri);
+  return fault && FAULTS[fault];
 }
 
 /**
