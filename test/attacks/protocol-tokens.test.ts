@@ -289,6 +289,26 @@ onEachEngine((openStore) => {
         expectSentBack(await protocol.authorize(web, {}, browser), web, 'login_required');
       });
 
+      it('and has nothing after the person takes back what an app was allowed, which then has to ask again', async () => {
+        const { target } = protocol;
+        const client = await target.client();
+        const person = await target.person();
+        const browser = target.browser();
+        const login = await target.start(browser, client, OFFLINE);
+        const consent = await browser.submit(login.url.pathname, { email: person.email, password: person.password });
+        const landing = await browser.submit(consent.url.pathname, { decision: 'allow' });
+        const code = landing.url.searchParams.get('code') ?? '';
+        const plainly = { code_verifier: undefined };
+        const tokens = granted<Tokens & { refresh_token: string }>(await protocol.redeem(client, code, plainly));
+        const unused = (await protocol.authorize(client, {}, browser)).params.get('code') ?? '';
+
+        await browser.submit(`/account/apps/${client.id}/remove`, {});
+        expect(await protocol.userinfo(tokens.access_token)).to.equal(401);
+        expectRefused(await refresh(client, tokens.refresh_token), 400, 'invalid_grant');
+        expectRefused(await protocol.redeem(client, unused), 400, 'invalid_grant');
+        expectSentBack(await protocol.authorize(client, {}, browser), client, 'consent_required');
+      });
+
       it('and has nothing after its app gives up the grant, by whichever token', async () => {
         const { web } = protocol;
         for (const kind of ['access_token', 'refresh_token'] as const) {
