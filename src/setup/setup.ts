@@ -44,11 +44,21 @@ export interface SetupOptions {
 export function createSetup({ storage, sealing, accounts, audit }: SetupOptions): Setup {
   const codes = collection(storage, { kind: 'setup', version: 1, schema: SetupCode });
 
+  /** Undefined also for a code whose secret key is gone: nobody can print that link any more. */
+  const read = (stored: { sealed: string } | undefined) => stored && sealing.open(stored.sealed).catch(() => undefined);
+
   /** What is in the link now, whether or not it was printed by this process. */
   async function current(): Promise<string | undefined> {
-    if (await accounts.hasAdministrator()) return undefined;
-    const stored = await codes.get(ID);
-    return stored && sealing.open(stored.sealed);
+    return (await accounts.hasAdministrator()) ? undefined : read(await codes.get(ID));
+  }
+
+  /** Of several processes that start at once one makes the code. */
+  async function ensure(): Promise<void> {
+    const fresh = { sealed: await sealing.seal(randomBytes(20).toString('base64url')) };
+    if (await codes.insert(ID, fresh)) return;
+    const found = await codes.get(ID);
+    if (!found || (await read(found)) !== undefined) return;
+    await codes.update(ID, ({ sealed }) => (sealed === found.sealed ? fresh : undefined));
   }
 
   async function isCode(code: string): Promise<boolean> {
@@ -71,7 +81,7 @@ export function createSetup({ storage, sealing, accounts, audit }: SetupOptions)
 
     async code() {
       if (await accounts.hasAdministrator()) return undefined;
-      await codes.insert(ID, { sealed: await sealing.seal(randomBytes(20).toString('base64url')) });
+      await ensure();
       return current();
     },
 
