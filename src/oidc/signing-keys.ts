@@ -31,7 +31,7 @@ export interface SigningKeys {
   load(): Promise<{ generation: number; keys: JWK[] }>;
   /** The generation now, cheaply; 0 before the first key is made. */
   generation(): Promise<number>;
-  /** Replaces the signing keys; the old ones verify on. Of rotations that run at once one counts. Answers the new default key's id. */
+  /** Replaces the signing keys; the old ones verify on, sealed anew. Of rotations that run at once one counts. Answers the new default key's id. */
   rotate(): Promise<{ kid: string }>;
 }
 
@@ -57,6 +57,11 @@ export function createSigningKeys({ storage, sealing, audit, now }: SigningKeysO
     return { kid, alg, sealed: await sealing.seal(JSON.stringify(jwk)) };
   }
 
+  /** Sealed with the first secret key of now: after a rotation an earlier one is needed no longer. */
+  async function resealed(key: SigningKey): Promise<SigningKey> {
+    return { ...key, sealed: await sealing.seal(await sealing.open(key.sealed)) };
+  }
+
   /** Of several processes that start at once one makes the keys. */
   async function ensure(): Promise<SigningKeySet> {
     const existing = await sets.get(ID);
@@ -80,9 +85,10 @@ export function createSigningKeys({ storage, sealing, audit, now }: SigningKeysO
 
     async rotate() {
       const before = await ensure();
-      const fresh = await generate();
+      const [fresh, old] = await Promise.all([generate(), Promise.all(before.keys.map(resealed))]);
+      // The keys of a generation never change, so those that were sealed anew are all there are.
       const rotated = await sets.update(ID, (set) =>
-        set.generation === before.generation ? withNewKeys(set, fresh, now()) : undefined,
+        set.generation === before.generation ? withNewKeys({ ...set, keys: old }, fresh, now()) : undefined,
       );
       const current = rotated ?? (await ensure());
       const kid = current.keys[0]?.kid;
