@@ -1,6 +1,8 @@
+import { randomBytes } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
 import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import {
@@ -14,6 +16,7 @@ import {
 } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
 import { createFlows, type Flows, OFFLINE } from '../support/flow.ts';
+import { shell } from '../support/shell.ts';
 
 onEachEngine((openStore) => {
   let store: TestStore;
@@ -40,9 +43,9 @@ onEachEngine((openStore) => {
   });
 
   /** The server dies without a chance to finish anything, and another one takes its place. */
-  async function killAndRestart(): Promise<void> {
+  async function killAndRestart(environment: NodeJS.ProcessEnv = {}): Promise<void> {
     await server.kill('SIGKILL');
-    server = await startProcess(store, { ISSUER: issuer, LOG_LEVEL: 'trace' });
+    server = await startProcess(store, { ISSUER: issuer, LOG_LEVEL: 'trace', ...environment });
     flows = createFlows(issuer, server.url);
   }
 
@@ -150,6 +153,27 @@ onEachEngine((openStore) => {
       }
     }
   });
+
+  it('takes a new secret key before the old one, and after a rotation without it; a wrong one does not start', async () => {
+    const fresh = randomBytes(32).toString('base64url');
+    const browser = flows.browser();
+    const before = await flows.tokens({ client, person, browser });
+    await killAndRestart({ SECRET_KEY: `${fresh},${SECRET_KEY}` });
+    expect((await silently(browser)).get('code')).to.be.a('string');
+
+    const rotate = await shell(store, ['keys', 'rotate'], { SECRET_KEY: `${fresh},${SECRET_KEY}` });
+    expect(rotate).to.include({ status: 0, stderr: '' });
+    await killAndRestart({ SECRET_KEY: fresh });
+    const keys = (await (await fetch(`${server.url}/identity/jwks`)).json()) as JSONWebKeySet;
+    await jwtVerify(String(before.id_token), createLocalJWKSet(keys));
+    expect((await flows.tokens({ client, person })).claims()?.sub).to.equal(person.id);
+
+    const failure = await startProcess(store, { SECRET_KEY }).catch((error: Error) => error.message);
+    expect(failure)
+      .to.be.a('string')
+      .that.contains('SECRET_KEY is not the key')
+      .and.does.not.match(/\n\s+at /);
+  }).timeout(30_000);
 });
 
 function cookieOf(browser: Browser, wanted: string): string | undefined {
