@@ -199,3 +199,5 @@ try {
     process.exitCode = 1;
   }
 }
+// A connection that failed to open lingers for seconds.
+process.exit();
