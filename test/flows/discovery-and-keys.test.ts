@@ -193,6 +193,16 @@ onEachEngine((openStore) => {
       await jwtVerify(String(token), createLocalJWKSet(await published()));
     });
 
+    it('are made once, by several processes that start at once on an empty store', async () => {
+      const empty = await openStore();
+      const openEmpty = () => openDirectory(readConfig({ STORE_URL: empty.storeUrl, SECRET_KEY }));
+      const directories = await Promise.all([openEmpty(), openEmpty(), openEmpty()]);
+      const sets = await Promise.all(directories.map(({ signingKeys }) => signingKeys.load()));
+      expect(new Set(sets.map(({ keys }) => keys.map(({ kid }) => kid).join())).size).to.equal(1);
+      await Promise.all(directories.map(({ storage }) => storage.close()));
+      await empty.remove();
+    });
+
     it('are rotated from the shell while servers run: the new one signs, the old one still verifies', async () => {
       const browser = flows.browser();
       const before = String((await flows.tokens({ client, person, browser })).id_token);

@@ -1,5 +1,4 @@
 import { mock } from 'node:test';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
 import { onEachEngine, startApp, startProcess, type TestApp, type TestClient, type TestStore } from '../support/app.ts';
@@ -58,9 +57,10 @@ onEachEngine((openStore) => {
     });
 
     it('login shows the form again, and the new sign-in has a later time', async () => {
+      mock.timers.enable({ apis: ['Date'], now: Date.now() });
       const { browser, authTime } = await signIn();
       expect(isLogin(await open(browser, { prompt: 'login' }))).to.equal(true);
-      await sleep(1_100);
+      mock.timers.tick(1_000);
       expect(await authTimeAfter(browser, { prompt: 'login' })).to.be.above(authTime);
     });
 
@@ -88,9 +88,10 @@ onEachEngine((openStore) => {
 
   describe('max_age', () => {
     it('that has passed asks again, one that has not does not', async () => {
+      mock.timers.enable({ apis: ['Date'], now: Date.now() });
       const { browser, authTime } = await signIn();
       expect(await authTimeAfter(browser, { max_age: '10000', prompt: 'none' })).to.equal(authTime);
-      await sleep(2_100);
+      mock.timers.tick(2_000);
       expect(errorOf(await open(browser, { max_age: '1', prompt: 'none' }))).to.equal('login_required');
       expect(isLogin(await open(browser, { max_age: '1' }))).to.equal(true);
       expect(await authTimeAfter(browser, { max_age: '1' })).to.be.above(authTime);
@@ -231,6 +232,43 @@ onEachEngine((openStore) => {
       expect((await browser.submit(login.url.pathname, person)).response?.status).to.equal(400);
     });
 
+    it('in a second tab of the same person comes to its end as well', async () => {
+      const browser = flows.browser();
+      const starts = [await flows.start({ client }), await flows.start({ client })];
+      const tabs = [];
+      for (const { url } of starts) tabs.push(await browser.open(url));
+      for (const [index, tab] of tabs.entries()) {
+        const landing = await finish(browser, await browser.submit(tab.url.pathname, person));
+        expect(await subjectOf(landing, String(starts[index]?.verifier))).to.equal(person.id);
+      }
+    });
+
+    it('ends with the session that it belongs to', async () => {
+      const browser = flows.browser();
+      await signIn(browser);
+      const consent = await open(browser, { prompt: 'consent' });
+      const logout = await browser.open(`${app.issuer}/identity/logout`);
+      await browser.submit(formOf(logout.text).action, { ...formOf(logout.text).fields, logout: 'yes' });
+      const landing = await browser.submit(consent.url.pathname, { decision: 'allow' });
+      expect(landing.response?.status).to.equal(400);
+      expect(landing.url.searchParams.has('code')).to.equal(false);
+    });
+
+    it('may be taken over by somebody else at the consent page, who is then asked', async () => {
+      const browser = flows.browser();
+      await signIn(browser);
+      const second = await app.person();
+      const { url, verifier } = await flows.start({ client, params: { prompt: 'consent' } });
+      const consent = await browser.open(url);
+      const login = await browser.submit(consent.url.pathname, { decision: 'switch' });
+      expect(isLogin(login)).to.equal(true);
+      let landing = await browser.submit(login.url.pathname, second);
+      while (!landing.text.includes('name="decision"')) landing = await goOn(browser, landing);
+      expect(landing.text).to.contain(second.email).and.not.to.contain(person.email);
+      const allowed = await browser.submit(landing.url.pathname, { decision: 'allow' });
+      expect(await subjectOf(allowed, verifier)).to.equal(second.id);
+    });
+
     it('lasts an hour', async () => {
       mock.timers.enable({ apis: ['Date'], now: Date.now() });
       const browser = flows.browser();
@@ -255,11 +293,18 @@ onEachEngine((openStore) => {
   async function finish(browser: Browser, landing: Landing): Promise<Landing> {
     let current = landing;
     for (let page = 0; page < 4 && current.response?.status === 200; page++) {
-      const { action, fields } = formOf(current.text);
-      const answer = current.text.includes('name="decision"') ? { decision: 'allow' } : fields;
-      current = await browser.submit(new URL(action, current.url).href, answer);
+      const isConsent = current.text.includes('name="decision"');
+      current = await (isConsent
+        ? browser.submit(current.url.pathname, { decision: 'allow' })
+        : goOn(browser, current));
     }
     return current;
+  }
+
+  function goOn(browser: Browser, { text, url }: Landing): Promise<Landing> {
+    const { action, fields } = formOf(text);
+    if (action === '') throw new Error(`nothing to go on with at ${url}`);
+    return browser.submit(new URL(action, url).href, fields);
   }
 
   async function subjectOf({ url }: Landing, verifier: string): Promise<unknown> {
