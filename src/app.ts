@@ -27,6 +27,7 @@ import { tokenOf } from './http/authorization.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createOutbound } from './http/outbound.ts';
+import { plainBody } from './http/plain-body.ts';
 import { createThrottle } from './http/rate-limit.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
 import { createViews } from './http/views.ts';
@@ -262,6 +263,7 @@ export async function createApp(
     .use(securityHeaders({ issuer }))
     .use(errors.handle) // sees every failure below
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
+    .use(plainBody) // not before what proxies ask with the headers of another request
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(leakedSecretsRoutes({ personalTokens, throttle }).routes())

@@ -20,7 +20,7 @@ export function form({ fields = 100 } = {}): Koa.Middleware {
     },
   });
   return async function readForm(ctx, next) {
-    if (!ctx.is('application/x-www-form-urlencoded') || ctx.get('Content-Encoding')) {
+    if (!ctx.is('application/x-www-form-urlencoded')) {
       throw new AppError('unsupported_media_type', 'send the form as application/x-www-form-urlencoded');
     }
     await parse(ctx, next);

@@ -18,7 +18,7 @@ export function json(): Koa.Middleware {
     },
   });
   return async function readJson(ctx, next) {
-    if (!ctx.is('application/json') || ctx.get('Content-Encoding')) {
+    if (!ctx.is('application/json')) {
       throw new AppError('unsupported_media_type', 'send application/json');
     }
     await parse(ctx, next);

@@ -9,7 +9,6 @@ import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC, Session } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
-import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { AppsAccess } from './app-access.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
@@ -103,9 +102,6 @@ export function createEngine(options: EngineOptions): Engine {
 
     async handle(ctx, next) {
       const context = ctx as unknown as KoaContextWithOIDC;
-      // It would read the encoded bytes as they are.
-      if (ctx.get('Content-Encoding'))
-        throw new AppError('unsupported_media_type', 'send the body without content encoding');
       if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
       const { handle } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
       await handle(ctx, next);

@@ -60,9 +60,7 @@ export function introspectionRoutes({
 /** A short form of known length, as every client library sends it. */
 function isUsual(ctx: Koa.Context): boolean {
   const { length = Number.POSITIVE_INFINITY } = ctx.request;
-  return (
-    length <= LONGEST_BODY && ctx.is('application/x-www-form-urlencoded') !== false && !ctx.get('Content-Encoding')
-  );
+  return length <= LONGEST_BODY && ctx.is('application/x-www-form-urlencoded') !== false;
 }
 
 /**
