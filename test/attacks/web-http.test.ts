@@ -269,6 +269,41 @@ describe('an attacker of the wire', () => {
     }
   });
 
+  it('cannot send an endpoint anything but one plain form', async () => {
+    const client = await target.client();
+    const fields = { client_id: client.id, client_secret: client.secret, grant_type: 'authorization_code', code: 'x' };
+    const form = new URLSearchParams({ ...fields, redirect_uri: client.redirectUri, token: 'x' }).toString();
+    const bodies: Record<string, [type: string | undefined, body: string]> = {
+      JSON: ['application/json', JSON.stringify(fields)],
+      'a polluting JSON': [
+        'application/json',
+        '{"__proto__":{"isAdmin":true},"constructor":{"prototype":{"isAdmin":true}}}',
+      ],
+      multipart: [
+        'multipart/form-data; boundary=x',
+        `--x\r\ncontent-disposition: form-data; name="code"\r\n\r\nx\r\n--x--\r\n`,
+      ],
+      'text/plain': ['text/plain', form],
+      'no type': [undefined, form],
+      'another character set': [`${FORM}; charset=utf-7`, form],
+      'an unknown character set': [`${FORM}; charset=nothing`, form],
+      'a doubled parameter': [FORM, `${form}&client_id=${client.id}`],
+      'five thousand parameters': [FORM, `${Array.from({ length: 5_000 }, (_, n) => `f${n}=1`).join('&')}`],
+      'a prototype': [FORM, '__proto__[isAdmin]=1&constructor[prototype][isAdmin]=1&__proto__=x'],
+      'broken escapes': [FORM, 'client_id=%ff%fe&client_secret=%&grant_type=%E0%A4%A'],
+      'only separators': [FORM, '&=&'.repeat(5_000)],
+    };
+    for (const [name, [type, body]] of Object.entries(bodies)) {
+      for (const path of ['/identity/token', '/identity/revoke', '/identity/introspect', '/identity/par']) {
+        const headers = { accept: '*/*', ...(type === undefined ? {} : { 'content-type': type }) };
+        const { status, text } = await target.send(path, { method: 'POST', headers, body });
+        expect(status, `${name} to ${path}`).to.be.oneOf([400, 401, 415]);
+        expect(JSON.parse(text).error, `${name} to ${path}`).to.match(/^[a-z_]+$/);
+      }
+    }
+    expect(({} as Record<string, unknown>).isAdmin).to.equal(undefined);
+  });
+
   it('is stopped early when a body is too large, whether it says so or never ends', async () => {
     for (const path of ['/setup', '/identity/token', '/identity/authorize', '/identity/logout/confirm']) {
       expect(
