@@ -119,6 +119,8 @@ onEachEngine((openStore) => {
     const unused = await flows.authorize({ client, person });
     const waiting = flows.browser();
     const interaction = (await waiting.open((await flows.start({ client })).url)).url.pathname;
+    // A page that is open while its browser is signed in: what is kept of it must not lead into that session.
+    await browser.open((await flows.start({ client, params: { prompt: 'consent' } })).url);
     await flows.redeem(client, unused);
     await flows.introspect(client, tokens.access_token);
     await flows.browser().open('/nowhere?token=something');
