@@ -51,7 +51,7 @@ describe('the way in', function journey() {
 
   /** Anybody can use the page as it is now: no violation of WCAG in light and dark, on a phone too. */
   async function look(page: Page, heading: string): Promise<void> {
-    expect(await page.textContent('h1')).to.contain(heading);
+    await page.locator('h1', { hasText: heading }).waitFor();
     for (const colorScheme of ['light', 'dark'] as const) {
       await page.emulateMedia({ colorScheme });
       const { violations } = await new AxeBuilder({ page }).setLegacyMode().analyze();
@@ -63,7 +63,7 @@ describe('the way in', function journey() {
 
   /** Nothing to scroll sideways on a phone. */
   async function fits(page: Page, heading: string): Promise<void> {
-    expect(await page.textContent('h1')).to.contain(heading);
+    await page.locator('h1', { hasText: heading }).waitFor();
     const before = page.viewportSize();
     await page.setViewportSize(PHONE);
     expect(await page.evaluate('document.documentElement.scrollWidth'), heading).to.be.at.most(PHONE.width);
@@ -164,6 +164,7 @@ describe('the way in', function journey() {
       await page.fill('[name=email]', email);
       await page.fill('[name=password]', 'latchkey');
       await page.click('button[type=submit]');
+      await page.waitForSelector('[role=alert]');
       await look(page, 'Make the first administrator');
       expect(await page.textContent('#password-problem')).to.contain('too close');
       expect(await page.inputValue('[name=email]')).to.equal(email);
@@ -206,6 +207,7 @@ describe('the way in', function journey() {
       await page.click('text=Sign out');
       await look(page, 'Sign out?');
       await page.click('text=Stay signed in');
+      await page.waitForURL(`${first.origin}/`);
       await page.goto(`${latchkey.issuer}/account`);
       expect(await page.textContent('h1')).to.contain('Ada');
       await page.goto(`${latchkey.issuer}/identity/logout`);

@@ -302,7 +302,7 @@ describe('an attacker of forms', () => {
       const { status } = await send('login', 'email=+AEA-example.com&password=x', {
         'content-type': `${FORM}; charset=utf-7`,
       });
-      expect(status).to.be.oneOf([400, 401, 415]);
+      expect(status).to.equal(415);
     });
 
     it('reaches neither the templates nor their engine', async () => {
