@@ -11,6 +11,7 @@ import { displayName } from './accounts/account.ts';
 import { createAccounts } from './accounts/accounts.ts';
 import { createPasswords } from './accounts/password.ts';
 import { createPasswordSignIn } from './accounts/sign-in.ts';
+import { adminRoutes } from './admin/routes.ts';
 import { createCallers } from './api/caller.ts';
 import { docsRoutes } from './api/docs-routes.ts';
 import { leakedSecretsRoutes } from './api/leaked-secrets-routes.ts';
@@ -18,6 +19,8 @@ import { apiRoutes } from './api/routes.ts';
 import { createAudit } from './audit.ts';
 import { createClients } from './clients/clients.ts';
 import type { Config } from './config.ts';
+import { createAppTokens } from './credentials/app-tokens.ts';
+import { createExchange } from './credentials/exchange.ts';
 import { createPersonalTokens } from './credentials/personal-tokens.ts';
 import { createTokenMails } from './credentials/token-mails.ts';
 import { createVerifier } from './credentials/verify.ts';
@@ -31,6 +34,10 @@ import { plainBody } from './http/plain-body.ts';
 import { createThrottle } from './http/rate-limit.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
 import { createViews } from './http/views.ts';
+import { createIdentityProviders } from './identity-providers/identity-providers.ts';
+import { createLinks } from './identity-providers/links.ts';
+import { createWelcome } from './identity-providers/new-people.ts';
+import { createProviderTokens } from './identity-providers/provider-tokens.ts';
 import { createConsent } from './interactions/consent.ts';
 import { describeClient, describeScopes, OWN_PAGES } from './interactions/descriptions.ts';
 import { enginePages } from './interactions/engine-pages.ts';
@@ -54,6 +61,7 @@ import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
 import { createSignIdentity } from './oidc/identity-assertion.ts';
 import { introspectionRoutes } from './oidc/introspection-routes.ts';
+import { createIssueAccessToken } from './oidc/issue-access-token.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
 import { ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
 import { createSessions } from './oidc/sessions.ts';
@@ -63,6 +71,7 @@ import { createPermissions } from './permissions/permissions.ts';
 import { feedRoutes } from './resource-server/feed-routes.ts';
 import { verifyRoutes } from './resource-server/verify-routes.ts';
 import { createWithdrawals, isWithdrawal } from './resource-server/withdrawals.ts';
+import { restRoutes } from './rest/routes.ts';
 import { createSchedule } from './schedule.ts';
 import { setupRoutes } from './setup/routes.ts';
 import { createSetup } from './setup/setup.ts';
@@ -96,16 +105,29 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   const passwords = createPasswords();
   const logoutNotices = createLogoutNotices({ storage, now });
   const sessions = createSessions({ storage, now, notices: logoutNotices });
+  const organizationName = async (id: string) => (await organizations.get(id))?.name;
+  const accountExists = async (id: string) => (await accounts.get(id)) !== undefined;
+  const links = createLinks({ storage, now, audit, accountExists });
   const accounts = createAccounts({
     storage,
     now,
     audit,
     passwords,
     endSessions: sessions.endAll,
-    organizationName: async (id) => (await organizations.get(id))?.name,
+    forgetLinks: links.removeAll,
+    organizationName,
     permissionNames: permissions.names,
   });
   const clients = createClients({ storage, now, audit, permissions, endGrants: sessions.endGrants });
+  const identityProviders = createIdentityProviders({
+    storage,
+    now,
+    audit,
+    sealing,
+    organizationName,
+    forgetLinks: links.removeProvider,
+  });
+  const appTokens = createAppTokens({ storage, now, audit, clients, identityProviders });
   const signingKeys = createSigningKeys({ storage, sealing, audit, now });
   const setup = createSetup({ storage, sealing, accounts, audit });
   const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
@@ -124,6 +146,9 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     sessions,
     setup,
     personalTokens,
+    links,
+    identityProviders,
+    appTokens,
   };
 }
 
@@ -153,6 +178,9 @@ export async function createApp(
     logoutNotices,
     sessions,
     setup,
+    links,
+    identityProviders,
+    appTokens,
   } = directory;
   const { issuer } = config;
 
@@ -208,6 +236,21 @@ export async function createApp(
 
   const grants = createGrants({ accounts, clients, consents });
   const outbound = createOutbound({ allow: config.outboundAllow });
+  const exchange = createExchange({
+    appTokens,
+    clients,
+    identityProviders,
+    providerTokens: createProviderTokens({
+      now,
+      request: createOutbound({ allow: config.outboundAllow, timeout: 2.5 }),
+      secretOf: identityProviders.secretOf,
+    }),
+    links,
+    accounts,
+    welcome: createWelcome({ accounts, links }),
+    issue: createIssueAccessToken({ provider: () => engine.provider(), now }),
+    audit,
+  });
   const backchannelLogout = createBackchannelLogout({
     notices: logoutNotices,
     provider: () => engine.provider(),
@@ -243,6 +286,7 @@ export async function createApp(
       loadExistingGrant: grants.loadExisting,
       consent: grants,
       introspectsAll: async (clientId) => (await clients.findActive(clientId))?.introspection === true,
+      exchange: exchange.forClient,
       sendLogout: backchannelLogout.send,
     },
   });
@@ -265,6 +309,7 @@ export async function createApp(
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
     .use(plainBody) // not before what proxies ask with the headers of another request
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
+    .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(leakedSecretsRoutes({ personalTokens, throttle }).routes())
     .use(docsRoutes({ issuer, assets }).routes())
@@ -301,6 +346,19 @@ export async function createApp(
         personalTokens,
         mayBeEternal: config.personalTokensMayBeEternal,
         describe: (names) => describeScopes(names, permissions),
+      }).routes(),
+    )
+    .use(
+      adminRoutes({
+        issuer,
+        now,
+        storage,
+        views,
+        findSession: engine.browserSession,
+        accounts,
+        clients,
+        organizations,
+        permissions,
       }).routes(),
     )
     .use(formRequestRoutes().routes())

@@ -83,6 +83,8 @@ export interface Accounts {
   remove(id: string, origin?: Origin): Promise<void>;
   /** Whether there is an administrator, of whatever status. */
   hasAdministrator(): Promise<boolean>;
+  /** Those who may administer now. */
+  activeAdministrators(): Promise<Account[]>;
   /** In the order of their ids; an organization's members, or all. */
   list(page?: {
     organizationId?: string;
@@ -98,6 +100,8 @@ export interface AccountsOptions {
   passwords: Passwords;
   /** Ends every session and grant of an account; called again after a crash. */
   endSessions(accountId: string, options?: { except?: string | undefined }): Promise<void>;
+  /** Forgets who an account's person is elsewhere; called again after a crash. */
+  forgetLinks?(accountId: string): Promise<void>;
   /** Undefined when there is no such organization. */
   organizationName(id: string): Promise<string | undefined>;
   permissionNames(): Promise<readonly string[]>;
@@ -249,6 +253,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
     async remove(id, origin = {}) {
       const account = await changeStatus(id, ['active', 'pending'], 'disabled');
       await endSessions(id);
+      await options.forgetLinks?.(id);
       await record('account_deleted', id, origin);
       await accounts.delete(id);
       await emails.release(account.email, id);
@@ -259,6 +264,11 @@ export function createAccounts(options: AccountsOptions): Accounts {
         if (administrator) return true;
       }
       return false;
+    },
+
+    async activeAdministrators() {
+      const all = await Array.fromAsync(accounts.all(ADMINISTRATORS));
+      return all.filter(({ administrator, status }) => administrator && status === 'active');
     },
 
     async list({ organizationId, ...page } = {}) {
