@@ -1,0 +1,131 @@
+/**
+ * ID tokens (OIDC Core §2), checked by signature, issuer, audience and time, in this order: what an unsigned text says of
+ * itself is never told back.
+ */
+import {
+  type CompactVerifyGetKey,
+  type CryptoKey,
+  compactVerify,
+  createLocalJWKSet,
+  errors,
+  type JSONWebKeySet,
+} from 'jose';
+import { z } from 'zod';
+import { type ProofRequest, ProviderUnavailable, type UpstreamProfile, type Verdict } from './proof.ts';
+import type { Remembered } from './remembered.ts';
+import type { UpstreamAnswer } from './upstream.ts';
+
+/** Signatures that only the issuer can make: nothing with a shared secret, and not `none`. */
+const ALGORITHMS = [
+  'RS256',
+  'RS384',
+  'RS512',
+  'PS256',
+  'PS384',
+  'PS512',
+  'ES256',
+  'ES384',
+  'ES512',
+  'EdDSA',
+  'Ed25519',
+];
+
+/** A key set (RFC 7517 §5) of reasonable size. */
+const KeySet = z.object({ keys: z.array(z.looseObject({ kty: z.string() })).max(100) });
+
+/** Seconds by which another clock may be ahead of ours. Nobody lives longer for it. */
+const SKEW = 60;
+
+const Claims = z.looseObject({
+  iss: z.string(),
+  sub: z.string().min(1).max(255),
+  aud: z.union([z.string().transform((aud) => [aud]), z.array(z.string()).min(1)]),
+  azp: z.string().optional(),
+  exp: z.number(),
+  iat: z.number().optional(),
+  nbf: z.number().optional(),
+  /** A logout token (OIDC Back-Channel Logout §2.4) has the same form and the same key, and is no ID token. */
+  events: z.undefined().optional(),
+});
+type Claims = z.infer<typeof Claims>;
+
+/** @throws {ProviderUnavailable} when it is not one. */
+export function keySetIn({ status, body }: UpstreamAnswer): JSONWebKeySet {
+  const keySet = KeySet.safeParse(body);
+  if (status === 200 && keySet.success) return keySet.data;
+  throw new ProviderUnavailable('the key set of the provider is none');
+}
+
+export interface IdTokenRules extends ProofRequest {
+  issuers: readonly string[];
+  keys: Remembered<JSONWebKeySet>;
+  now: number;
+}
+
+/** @throws {ProviderUnavailable} when the keys are not there to check with. */
+export async function proveIdToken({ token, issuers, audience, keys, now }: IdTokenRules): Promise<Verdict> {
+  const claims = await claimsIn(token, keys);
+  if (!claims || !issuers.includes(claims.iss) || isFromTheFuture(claims, now)) return { outcome: 'invalid' };
+  if (!isIssuedTo(audience, claims)) return { outcome: 'audience_mismatch' };
+  if (claims.exp <= now) return { outcome: 'expired' };
+  return { outcome: 'proven', subject: claims.sub, expiresAt: Math.floor(claims.exp), profile: profileIn(claims) };
+}
+
+/** Whether a token was made for one of these apps, and, where the issuer says so, also given to one (OIDC Core §3.1.3.7). */
+function isIssuedTo(audience: readonly string[], { aud, azp }: Claims): boolean {
+  const isTheirs = (id: string) => audience.includes(id);
+  if (azp !== undefined) return isTheirs(azp) && aud.some(isTheirs);
+  return aud.every(isTheirs);
+}
+
+function isFromTheFuture({ iat = 0, nbf = 0 }: Claims, now: number): boolean {
+  return Math.max(iat, nbf) > now + SKEW;
+}
+
+/** The standard claims that an account has a place for. */
+export function profileIn(claims: Record<string, unknown>): UpstreamProfile {
+  const textOf = (name: string) => (typeof claims[name] === 'string' ? claims[name] : undefined);
+  return {
+    email: claims.email_verified === true ? textOf('email') : undefined,
+    givenName: textOf('given_name'),
+    familyName: textOf('family_name'),
+    nickname: textOf('nickname'),
+  };
+}
+
+/** The claims of a token with a good signature. */
+async function claimsIn(token: string, keys: Remembered<JSONWebKeySet>): Promise<Claims | undefined> {
+  const keySet = await keys.get();
+  const signed = await payloadOf(token, keySet);
+  // The issuer may have a new key that is not known here yet.
+  const newer = signed === 'unknown_key' ? await keys.newerThan(keySet) : keySet;
+  const payload = newer === keySet ? signed : await payloadOf(token, newer);
+  return payload === undefined || payload === 'unknown_key' ? undefined : Claims.safeParse(payload).data;
+}
+
+async function payloadOf(token: string, keySet: JSONWebKeySet): Promise<object | 'unknown_key' | undefined> {
+  try {
+    return await verified(token, createLocalJWKSet(keySet));
+  } catch (error) {
+    if (error instanceof errors.JWKSNoMatchingKey) return 'unknown_key';
+    if (error instanceof errors.JWKSMultipleMatchingKeys) return firstVerified(token, error);
+    return undefined;
+  }
+}
+
+/** A token without a `kid`: any key that fits may have signed it. */
+async function firstVerified(token: string, keys: AsyncIterable<CryptoKey>): Promise<object | undefined> {
+  for await (const key of keys) {
+    const payload = await verified(token, async () => key).catch(() => undefined);
+    if (payload) return payload;
+  }
+  return undefined;
+}
+
+/** @throws when the signature, the type or the form is wrong. */
+async function verified(token: string, key: CompactVerifyGetKey): Promise<object | undefined> {
+  const { payload, protectedHeader } = await compactVerify(token, key, { algorithms: ALGORITHMS });
+  // Other tokens say what they are, so that they are not taken for this one (RFC 8725 §3.11).
+  if (!/^(application\/)?jwt$/i.test(protectedHeader.typ ?? 'jwt')) return undefined;
+  return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));
+}

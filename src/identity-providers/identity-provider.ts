@@ -1,0 +1,47 @@
+import { z } from 'zod';
+import { Instant } from '../accounts/account.ts';
+
+/** An https or http URL that paths can be put behind. Whether it may be reached is decided when it is asked. */
+const BaseUrl = z
+  .url({ protocol: /^https?$/, error: 'must be an http or https URL' })
+  .max(2000, 'is too long')
+  .regex(/^[^\s?#]*$/, 'must not have a query or a fragment')
+  .refine((url) => !URL.parse(url)?.username && !URL.parse(url)?.password, 'must not have a user name or password');
+
+/** Which people may come who have no account yet: nobody, those an administrator approves, or everybody. */
+export const NewPeople = z.discriminatedUnion('policy', [
+  z.object({ policy: z.literal('refuse') }),
+  z.object({ policy: z.enum(['pending', 'active']), organizationId: z.string().optional() }),
+]);
+export type NewPeople = z.infer<typeof NewPeople>;
+
+/** A system elsewhere that people sign in to, and whose word we take for who they are. */
+export const IdentityProvider = z.object({
+  id: z
+    .string()
+    .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/, 'must be letters, digits, dots, dashes and underscores')
+    .refine((id) => id.toUpperCase() !== 'APP_TOKEN_GILES', 'is the name of something else'),
+  kind: z.enum(['github', 'google', 'oidc']),
+  /** Issuer identifier (OIDC Discovery §3) of the kind `oidc`, exactly as it stands in the provider's tokens. */
+  issuer: BaseUrl.optional(),
+  /** Where the API of a GitHub (Enterprise) or Google stands in place of the usual one. */
+  baseUrl: BaseUrl.optional(),
+  /** The id that we have there. */
+  clientId: z
+    .string()
+    .regex(/^[\x21-\x7e]{1,255}$/, 'must be visible characters')
+    .optional(),
+  /** The secret that goes with it, sealed. */
+  sealedSecret: z.string().optional(),
+  newPeople: NewPeople,
+  disabledAt: Instant.optional(),
+  createdAt: Instant,
+  updatedAt: Instant,
+});
+export type IdentityProvider = z.infer<typeof IdentityProvider>;
+
+/** Who a token must have been issued to: the ids an app has there or, without any of its own, ours. */
+export function audienceOf({ clientId }: IdentityProvider, providerClientIds: readonly string[]): string[] {
+  if (providerClientIds.length > 0) return [...providerClientIds];
+  return clientId === undefined ? [] : [clientId];
+}

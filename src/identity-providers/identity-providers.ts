@@ -1,0 +1,183 @@
+/**
+ * Identity providers and what is done with them. Owns their records and the secrets that we have there, which are sealed.
+ * Knows neither tokens nor the people who come from there.
+ */
+import { LRUCache } from 'lru-cache';
+import { z } from 'zod';
+import type { Audit, Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import { parseInput } from '../input.ts';
+import { collection } from '../storage/collection.ts';
+import type { Sealing } from '../storage/sealing.ts';
+import type { Storage } from '../storage/storage.ts';
+import { IdentityProvider, NewPeople } from './identity-provider.ts';
+
+const Secret = z.string().min(1, 'must not be empty').max(2000, 'is too long');
+
+const NewIdentityProvider = IdentityProvider.pick({
+  id: true,
+  kind: true,
+  issuer: true,
+  baseUrl: true,
+  clientId: true,
+}).extend({ clientSecret: Secret.optional(), newPeople: NewPeople.default({ policy: 'refuse' }) });
+export type NewIdentityProvider = z.input<typeof NewIdentityProvider>;
+
+/** What is present but undefined is removed; whatever is absent stays. Kind and issuer say who people are, and never change. */
+const IdentityProviderChanges = IdentityProvider.pick({ baseUrl: true, clientId: true }).extend({
+  clientSecret: Secret.optional(),
+  newPeople: NewPeople.optional(),
+});
+export type IdentityProviderChanges = z.input<typeof IdentityProviderChanges>;
+
+export interface IdentityProviders {
+  /** @throws {AppError} `conflict` when the id is taken, in whatever case; `invalid_request` naming the field. */
+  create(input: NewIdentityProvider, origin?: Origin): Promise<IdentityProvider>;
+  /** The provider, also when disabled. Its id may be spelled in any case. */
+  get(id: string): Promise<IdentityProvider | undefined>;
+  /** The provider when its word counts now. */
+  findActive(id: string): Promise<IdentityProvider | undefined>;
+  /** In the order of their ids. */
+  list(): Promise<IdentityProvider[]>;
+  /** @throws {AppError} `not_found`, or `invalid_request` naming the field. */
+  update(id: string, changes: IdentityProviderChanges, origin?: Origin): Promise<IdentityProvider>;
+  /** @throws {AppError} `not_found` */
+  disable(id: string, origin?: Origin): Promise<void>;
+  /** @throws {AppError} `not_found` */
+  enable(id: string, origin?: Origin): Promise<void>;
+  /** Forgets the provider and who people are there. @throws {AppError} `not_found` */
+  remove(id: string, origin?: Origin): Promise<void>;
+  /** The secret that we have there. @throws {AppError} `server_error` when it cannot be read. */
+  secretOf(identityProvider: IdentityProvider): Promise<string | undefined>;
+}
+
+export interface IdentityProvidersOptions {
+  storage: Storage;
+  now: () => number;
+  audit: Audit;
+  sealing: Sealing;
+  /** Undefined when there is no such organization. */
+  organizationName(id: string): Promise<string | undefined>;
+  /** Forgets who people are at a provider; called again after a crash. */
+  forgetLinks(identityProviderId: string): Promise<void>;
+}
+
+const ALL = 'identity-providers';
+
+export function createIdentityProviders(options: IdentityProvidersOptions): IdentityProviders {
+  const { storage, now, audit, sealing } = options;
+  const providers = collection(storage, { kind: 'identity-provider', version: 1, schema: IdentityProvider });
+  /** By what is sealed: opening it takes longer than all the rest. */
+  const opened = new LRUCache<string, string>({ max: 100 });
+
+  const get = (id: string) => providers.get(id.toLowerCase());
+
+  async function checkOrganization(newPeople: NewPeople | undefined): Promise<void> {
+    if (newPeople === undefined || newPeople.policy === 'refuse' || newPeople.organizationId === undefined) return;
+    if ((await options.organizationName(newPeople.organizationId)) === undefined)
+      throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
+  }
+
+  async function change(id: string, next: (provider: IdentityProvider) => IdentityProvider): Promise<IdentityProvider> {
+    const changed = await providers.update(id.toLowerCase(), (provider) => ({ ...next(provider), updatedAt: now() }));
+    if (!changed) throw noSuchProvider();
+    return changed;
+  }
+
+  const record = (identityProvider: string, what: string, origin: Origin) =>
+    audit.record({ ...origin, type: 'administration', detail: { identity_provider: identityProvider, change: what } });
+
+  return {
+    get,
+
+    async findActive(id) {
+      const provider = await get(id);
+      return provider?.disabledAt === undefined ? provider : undefined;
+    },
+
+    list: () => Array.fromAsync(providers.all(ALL)),
+
+    async create(input, origin = {}) {
+      const { clientSecret, ...wanted } = parseInput(NewIdentityProvider, input);
+      checkKind({ ...wanted, hasSecret: clientSecret !== undefined });
+      await checkOrganization(wanted.newPeople);
+      const provider: IdentityProvider = {
+        ...wanted,
+        ...(clientSecret === undefined ? {} : { sealedSecret: await sealing.seal(clientSecret) }),
+        createdAt: now(),
+        updatedAt: now(),
+      };
+      const { id, kind } = provider;
+      if (!(await providers.insert(id.toLowerCase(), provider, { groups: [ALL] })))
+        throw new AppError('conflict', 'there is an identity provider with this id already', { field: 'id' });
+      await audit.record({ ...origin, type: 'identity_provider_created', detail: { id, kind } });
+      return provider;
+    },
+
+    async update(id, input, origin = {}) {
+      const { clientSecret, newPeople, ...changes } = parseInput(IdentityProviderChanges, input);
+      await checkOrganization(newPeople);
+      const sealedSecret = clientSecret === undefined ? undefined : await sealing.seal(clientSecret);
+      const changed = await change(id, (provider) => {
+        const next = {
+          ...provider,
+          ...changes,
+          newPeople: newPeople ?? provider.newPeople,
+          sealedSecret: 'clientSecret' in input ? sealedSecret : provider.sealedSecret,
+        };
+        checkKind({ ...next, hasSecret: next.sealedSecret !== undefined });
+        return next;
+      });
+      await record(changed.id, Object.keys(input).join(' '), origin);
+      return changed;
+    },
+
+    async disable(id, origin = {}) {
+      await change(id, (provider) => ({ ...provider, disabledAt: provider.disabledAt ?? now() }));
+      await record(id, 'disabled', origin);
+    },
+
+    async enable(id, origin = {}) {
+      await change(id, ({ disabledAt: _, ...provider }) => provider);
+      await record(id, 'enabled', origin);
+    },
+
+    async remove(id, origin = {}) {
+      const provider = await change(id, (current) => ({ ...current, disabledAt: current.disabledAt ?? now() }));
+      await options.forgetLinks(provider.id);
+      await record(provider.id, 'deleted', origin);
+      await providers.delete(id.toLowerCase());
+    },
+
+    async secretOf({ sealedSecret }) {
+      if (sealedSecret === undefined) return undefined;
+      const known = opened.get(sealedSecret);
+      if (known !== undefined) return known;
+      const secret = await sealing.open(sealedSecret);
+      opened.set(sealedSecret, secret);
+      return secret;
+    },
+  };
+}
+
+interface Kind extends Pick<IdentityProvider, 'kind' | 'issuer' | 'baseUrl' | 'clientId'> {
+  hasSecret: boolean;
+}
+
+/** What each kind cannot do without, and what would have no effect. */
+function checkKind({ kind, issuer, baseUrl, clientId, hasSecret }: Kind): void {
+  if (kind === 'oidc' && issuer === undefined) throw invalid('issuer', 'an OpenID provider is found by its issuer');
+  if (kind !== 'oidc' && issuer !== undefined) throw invalid('issuer', `the kind ${kind} has one issuer`);
+  if (kind === 'oidc' && baseUrl !== undefined) throw invalid('base_url', 'an OpenID provider is found by its issuer');
+  if (kind === 'github' && clientId === undefined) throw invalid('client_id', 'GitHub proves tokens only to their app');
+  if (kind === 'github' && !hasSecret) throw invalid('client_secret', 'GitHub proves tokens only to their app');
+  if (hasSecret && clientId === undefined) throw invalid('client_id', 'a secret needs the id that it goes with');
+}
+
+function invalid(field: string, problem: string): AppError {
+  return new AppError('invalid_request', `${field}: ${problem}`, { field });
+}
+
+function noSuchProvider(): AppError {
+  return new AppError('not_found', 'there is no such identity provider');
+}

@@ -1,0 +1,105 @@
+/**
+ * Tokens of any OpenID provider, found by discovery (OIDC Discovery §4): ID tokens by their signature, opaque access tokens by asking
+ * the provider with our credentials there (RFC 7662).
+ */
+import type { JSONWebKeySet } from 'jose';
+import { z } from 'zod';
+import { keySetIn, profileIn, proveIdToken } from './id-token.ts';
+import type { IdentityProvider } from './identity-provider.ts';
+import { type ProofRequest, type Prove, ProviderUnavailable, type Verdict } from './proof.ts';
+import { type Remembered, remembered } from './remembered.ts';
+import type { Upstream, UpstreamAnswer } from './upstream.ts';
+
+/** Three parts in base64url: a JWT (RFC 7519 §3), never asked about in the hope that it is something else. */
+const JWT = /^[\w-]+\.[\w-]*\.[\w-]*$/;
+
+const Metadata = z.object({
+  issuer: z.string(),
+  jwks_uri: z.url(),
+  introspection_endpoint: z.url().optional(),
+});
+type Metadata = z.infer<typeof Metadata>;
+
+const Introspected = z.looseObject({
+  active: z.boolean(),
+  sub: z.string().min(1).max(255).optional(),
+  client_id: z.string().optional(),
+  iss: z.string().optional(),
+  exp: z.number().optional(),
+});
+
+export interface OidcOptions {
+  identityProvider: Pick<IdentityProvider, 'issuer' | 'clientId'>;
+  /** The secret that goes with the client id. */
+  secret: () => Promise<string | undefined>;
+  ask: Upstream;
+  now: () => number;
+}
+
+export function createOidc({ identityProvider, secret, ask, now }: OidcOptions): Prove {
+  const { issuer = '', clientId } = identityProvider;
+  const metadata = createMetadata({ issuer, ask, now });
+  const keys = remembered<JSONWebKeySet>(async () => keySetIn(await ask((await metadata.get()).jwks_uri)), { now });
+
+  async function proveOpaque({ token, audience }: ProofRequest): Promise<Verdict> {
+    const clientSecret = await secret();
+    if (clientId === undefined || clientSecret === undefined) return { outcome: 'invalid' };
+    const { introspection_endpoint: endpoint } = await metadata.get();
+    if (endpoint === undefined) return { outcome: 'invalid' };
+    const answer = await ask(endpoint, {
+      method: 'POST',
+      headers: { authorization: basic(clientId, clientSecret), accept: 'application/json' },
+      body: new URLSearchParams({ token, token_type_hint: 'access_token' }),
+    });
+    return verdictOf(answer, { issuer, audience, now: now() });
+  }
+
+  return async function proveOidcToken(request) {
+    if (!JWT.test(request.token)) return proveOpaque(request);
+    return proveIdToken({ ...request, issuers: [issuer], keys, now: now() });
+  };
+}
+
+/** Where the provider has what; only its own word about itself counts (OIDC Discovery §4.3). */
+function createMetadata({
+  issuer,
+  ask,
+  now,
+}: {
+  issuer: string;
+  ask: Upstream;
+  now: () => number;
+}): Remembered<Metadata> {
+  const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
+  return remembered(
+    async () => {
+      const { status, body } = await ask(url);
+      const metadata = Metadata.safeParse(body);
+      if (status !== 200 || !metadata.success) throw new ProviderUnavailable('the provider has no usable metadata');
+      if (metadata.data.issuer !== issuer) throw new ProviderUnavailable('the metadata are those of another issuer');
+      return metadata.data;
+    },
+    { now },
+  );
+}
+
+function verdictOf(
+  { status, body }: UpstreamAnswer,
+  { issuer, audience, now }: { issuer: string; audience: readonly string[]; now: number },
+): Verdict {
+  const parsed = Introspected.safeParse(body);
+  if (status !== 200 || !parsed.success) throw new ProviderUnavailable(`introspection answered ${status}`);
+  const { active, sub, client_id: issuedTo, iss = issuer, exp } = parsed.data;
+  if (!active || iss !== issuer || sub === undefined) return { outcome: 'invalid' };
+  // An access token is made for an API; whom it was given to is what matters here, and must be said.
+  if (issuedTo === undefined || !audience.includes(issuedTo)) return { outcome: 'audience_mismatch' };
+  if (exp !== undefined && exp <= now) return { outcome: 'expired' };
+  const expiresAt = exp === undefined ? undefined : Math.floor(exp);
+  return { outcome: 'proven', subject: sub, expiresAt, profile: profileIn(parsed.data) };
+}
+
+/** RFC 6749 §2.3.1: form-encoded before they are joined. */
+function basic(id: string, secret: string): string {
+  const encode = (text: string) => new URLSearchParams([['', text]]).toString().slice(1);
+  return `Basic ${Buffer.from(`${encode(id)}:${encode(secret)}`).toString('base64')}`;
+}

@@ -1,0 +1,55 @@
+/**
+ * What a provider token proves. A failure is told from another one only as far as the provider's own word goes: a token whose signature
+ * is wrong says nothing, so nothing else is wrong with it.
+ */
+export type Verdict =
+  | Proven
+  | {
+      outcome: /** Malformed, unknown, withdrawn, or somebody else's word. */
+        | 'invalid'
+        /** Good, but issued to an app that was not asked about. */
+        | 'audience_mismatch'
+        /** Good until lately. */
+        | 'expired';
+    };
+
+/** A good token: who it is about. */
+export interface Proven {
+  outcome: 'proven';
+  /** Names the person at the provider, for ever. */
+  subject: string;
+  /** When the token's word ends; absent when the provider does not say. */
+  expiresAt?: number | undefined;
+  profile: UpstreamProfile;
+}
+
+/** What a provider tells about a person. It proves nothing about accounts here. */
+export interface UpstreamProfile {
+  /** Only when the provider has verified it. */
+  email?: string | undefined;
+  givenName?: string | undefined;
+  familyName?: string | undefined;
+  nickname?: string | undefined;
+}
+
+/** What is to be proven. */
+export interface ProofRequest {
+  token: string;
+  /** The ids at the provider that the token must have been issued to one of. */
+  audience: readonly string[];
+}
+
+/** Proves tokens of one provider. @throws {ProviderUnavailable} */
+export type Prove = (request: ProofRequest) => Promise<Verdict>;
+
+/** The provider gave no answer that could be used. Says nothing about the token. */
+export class ProviderUnavailable extends Error {
+  /** Seconds after which asking again makes sense. */
+  readonly retryAfter: number;
+
+  constructor(message: string, { retryAfter = 2, cause }: { retryAfter?: number; cause?: unknown } = {}) {
+    super(message, cause === undefined ? undefined : { cause });
+    this.name = 'ProviderUnavailable';
+    this.retryAfter = retryAfter;
+  }
+}

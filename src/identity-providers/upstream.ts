@@ -1,0 +1,50 @@
+/**
+ * Questions to one identity provider. Owns when it is taken to be down: then nobody waits for it. What its answers mean
+ * is for others to say.
+ */
+import type { Outbound, OutboundInit } from '../http/outbound.ts';
+import { ProviderUnavailable } from './proof.ts';
+
+/** So many failures in a row, and the provider is left alone for so many seconds. */
+const FAILURES = 5;
+const REST = 10;
+
+/** An answer of the provider: not a failure of its own, nor one of the way there. */
+export interface UpstreamAnswer {
+  status: number;
+  /** Of an answer in JSON; undefined for any other. */
+  body: unknown;
+}
+
+/** @throws {ProviderUnavailable} at once while the provider is taken to be down. */
+export type Upstream = (url: string, init?: OutboundInit) => Promise<UpstreamAnswer>;
+
+export function createUpstream({ request, now }: { request: Outbound; now: () => number }): Upstream {
+  let failures = 0;
+  let restsUntil = 0;
+
+  async function ask(url: string, init?: OutboundInit): Promise<UpstreamAnswer> {
+    const response = await request(url, init);
+    const body: unknown = await response.json().catch(() => undefined);
+    const { status } = response;
+    const isAnswer = response.ok ? body !== undefined : status >= 400 && status < 500 && status !== 429;
+    if (!isAnswer) throw new Error(`${URL.parse(url)?.host} answered ${status}${response.ok ? ', but no JSON' : ''}`);
+    return { status, body };
+  }
+
+  return async function upstream(url, init) {
+    if (now() < restsUntil) throw new ProviderUnavailable('taken to be down', { retryAfter: restsUntil - now() });
+    // The first one afterwards tries; the others go on as before until it knows.
+    if (failures >= FAILURES) restsUntil = now() + REST;
+    try {
+      const answer = await ask(url, init);
+      failures = 0;
+      restsUntil = 0;
+      return answer;
+    } catch (cause) {
+      failures += 1;
+      if (failures >= FAILURES) restsUntil = now() + REST;
+      throw new ProviderUnavailable((cause as Error).message, { cause });
+    }
+  };
+}
