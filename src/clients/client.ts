@@ -61,6 +61,12 @@ export const Client = z.object({
   trusted: z.boolean(),
   /** The most it may ask for, beside the scopes of OpenID Connect. */
   permissions: z.array(z.string()),
+  /** Seconds that a token lives which the app gets for a token of an identity provider. Absent: an hour. */
+  exchangedTokenLifetime: z
+    .int()
+    .min(60, 'must be 60 seconds or more')
+    .max(4 * 60 * 60, 'must be at most 4 hours')
+    .optional(),
   secrets: z.array(ClientSecret).max(2),
   /** Public keys for `private_key_jwt` (OIDC Core §9), used instead of secrets when present. */
   jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())).min(1).max(20) }).optional(),

@@ -16,7 +16,12 @@ import { isPublicKey } from './public-key.ts';
 
 /** What an administrator says of a new app; everything else has a default. */
 export const NewClient = Client.pick({ name: true }).extend({
-  ...Client.pick({ description: true, organizationId: true, backchannelLogoutUri: true }).partial().shape,
+  ...Client.pick({
+    description: true,
+    organizationId: true,
+    backchannelLogoutUri: true,
+    exchangedTokenLifetime: true,
+  }).partial().shape,
   ...Client.pick({ logoUri: true, clientUri: true, policyUri: true, tosUri: true }).partial().shape,
   jwks: Client.shape.jwks.refine((jwks) => !jwks || jwks.keys.every(isPublicKey), {
     message: 'must hold public keys only, RSA ones of 2048 bits or more',

@@ -2,6 +2,7 @@ import type { AdapterPayload } from 'oidc-provider';
 import type { Client } from '../clients/client.ts';
 import { isNativeRedirectUri } from '../clients/redirect-uri.ts';
 import { OPENID_SCOPES } from './claims.ts';
+import { TOKEN_EXCHANGE } from './token-exchange.ts';
 
 /** An app as the engine wants it (OIDC Dynamic Client Registration §2). */
 export function toMetadata(client: Client): AdapterPayload {
@@ -21,6 +22,8 @@ export function toMetadata(client: Client): AdapterPayload {
       ...(browser ? ['authorization_code', 'refresh_token'] : []),
       ...(client.implicit ? ['implicit'] : []),
       ...(client.clientCredentials ? ['client_credentials'] : []),
+      // Whether it has an app token is asked when it comes with somebody's token.
+      ...(client.public ? [] : [TOKEN_EXCHANGE]),
     ],
     scope: [...OPENID_SCOPES, ...client.permissions].join(' '),
     id_token_signed_response_alg: client.idTokenSigningAlg,

@@ -7,11 +7,13 @@ import type { Adapter, Configuration, ErrorOut, JWK, KoaContextWithOIDC, Respons
 import Provider, { errors } from 'oidc-provider';
 import { type Account, BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import { isClientSecret } from '../clients/clients.ts';
+import type { Exchange } from '../credentials/exchange.ts';
 import { type BackchannelLogout, sendBackchannelLogouts } from './backchannel-logout.ts';
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
 import { issueAudienceAsArray } from './id-token-audience.ts';
 import { type ConsentPolicy, createPrompts } from './prompts.ts';
+import { registerTokenExchange } from './token-exchange.ts';
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
@@ -69,6 +71,8 @@ export interface ProviderOptions {
   consent: ConsentPolicy;
   /** Whether an app may introspect tokens that were not issued to it. */
   introspectsAll: (clientId: string) => Promise<boolean>;
+  /** Swaps a token of an identity provider for an access token. */
+  exchange: Exchange['forClient'];
   /** Tells an app that a person has signed out. */
   sendLogout: BackchannelLogout['send'];
 }
@@ -184,6 +188,7 @@ export function createProvider(options: ProviderOptions): Provider {
     },
   });
 
+  registerTokenExchange(provider, options.exchange);
   compareSecretsAsDigests(provider);
   allowLoopbackForImplicit(provider);
   issueAudienceAsArray(provider);
