@@ -23,7 +23,7 @@ const rows = [
   ['credentials'],
   ['oidc'],
   ['console'],
-  ['interactions', 'sso', 'account-console', 'admin', 'api', 'setup', 'health', 'resource-server'],
+  ['interactions', 'sso', 'account-console', 'admin', 'api', 'setup', 'health', 'resource-server', 'rest'],
   ['app.ts'],
   ['main.ts', 'cli.ts'],
 ];
