@@ -13,6 +13,8 @@ const DRAIN_MS = 10_000;
 /** How long a balancer has to notice that it should send requests elsewhere, and the silence from which it has. */
 const NOTICE_MS = 5_000;
 const SILENCE_MS = 300;
+/** A balancer that asked whether we are ready within this time will ask again. */
+const WATCHED_MS = 15_000;
 /** A worker that died younger than this is not replaced: it would only die again. */
 const YOUNG_MS = 2_000;
 
@@ -74,12 +76,13 @@ function listen(server: Server, { host, port }: Config): Promise<void> {
 /** How a server ends without failing a request that somebody sent before they could know. */
 function createDoor(server: Server): { isClosing(): boolean; close(): Promise<void> } {
   const unanswered = new Set<ServerResponse>();
-  let askedAt = 0;
+  let askedAt = Number.NEGATIVE_INFINITY;
+  let watchedAt = Number.NEGATIVE_INFINITY;
   let closing = false;
 
   server.prependListener('request', (request, response) => {
-    // Those that only look whether it is still there are no reason to stay.
-    if (!request.url?.startsWith('/health/')) askedAt = performance.now();
+    if (request.url?.startsWith('/health/ready')) watchedAt = performance.now();
+    else if (!request.url?.startsWith('/health/')) askedAt = performance.now();
     unanswered.add(response);
     response.once('close', () => unanswered.delete(response));
     if (closing) endConnection(response);
@@ -88,12 +91,17 @@ function createDoor(server: Server): { isClosing(): boolean; close(): Promise<vo
   return {
     isClosing: () => closing,
 
-    /** Answers on, saying each time that it is the last, until nobody asks; then lets what is under way finish, and cuts what is left. */
+    /**
+     * Answers on, saying each time that it is the last, until the balancer has been told and nobody asks; then lets what is
+     * under way finish, and cuts what is left.
+     */
     async close() {
       const startedAt = performance.now();
+      const isWatched = startedAt - watchedAt < WATCHED_MS;
+      const mayAsk = (time: number) => time - askedAt < SILENCE_MS || (isWatched && watchedAt < startedAt);
       closing = true;
       for (const response of unanswered) endConnection(response);
-      while (performance.now() - startedAt < NOTICE_MS && performance.now() - askedAt < SILENCE_MS) await sleep(50);
+      while (performance.now() - startedAt < NOTICE_MS && mayAsk(performance.now())) await sleep(50);
 
       const closed = new Promise((resolve) => server.close(resolve));
       // A stream has no end of its own; whoever reads one comes back for more.
