@@ -86,8 +86,11 @@ onEachEngine((openStore) => {
 
     it('is stopped when it tries one password on many people', async () => {
       const guess = await openLogin(target);
-      const emails = Array.from({ length: 200 }, (_, n) => `somebody${n}@example.com`);
-      const answers = await Promise.all(emails.map((email) => guess({ email, from: '203.0.113.4' })));
+      const answers: Answer[] = [];
+      for (let wave = 0; wave < 10; wave++) {
+        const emails = Array.from({ length: 20 }, (_, n) => `somebody${wave}-${n}@example.com`);
+        answers.push(...(await Promise.all(emails.map((email) => guess({ email, from: '203.0.113.4' })))));
+      }
       expect(count(answers, 401)).to.equal(50);
       expect(count(answers, 429)).to.equal(150);
       const { email } = await target.person();
@@ -199,10 +202,11 @@ describe('an attacker of e-mails and passwords', () => {
 
   it('cannot make a password check expensive', async () => {
     const { email } = await target.person();
-    const startedAt = performance.now();
+    const before = process.cpuUsage();
     expect((await tryTo({ email, password: 'x'.repeat(1_000_000) })).status).to.equal(413);
     expect((await tryTo({ email, password: '\u0390'.repeat(9_000) })).status, 'expands when normalized').to.equal(401);
-    expect((performance.now() - startedAt) / 2, 'milliseconds').to.be.lessThan(100);
+    const { user, system } = process.cpuUsage(before);
+    expect((user + system) / 2 / 1_000, 'milliseconds of work').to.be.lessThan(100);
   });
 
   it('finds no first administrator with a password that can be guessed', async () => {
