@@ -247,7 +247,7 @@ export async function createApp(
     }),
     links,
     accounts,
-    welcome: createWelcome({ accounts, links }),
+    welcome: createWelcome({ storage, accounts, links }),
     issue: createIssueAccessToken({ provider: () => engine.provider(), now }),
     audit,
   });

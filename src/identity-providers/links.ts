@@ -49,16 +49,16 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
   ];
 
   async function find(person: Person): Promise<Link | undefined> {
-    const link = await links.get(keyOf(person));
+    const link = await links.get(personKey(person));
     return link && (await accountExists(link.accountId)) ? link : undefined;
   }
 
   /** What an account that is gone has left behind gives way. */
   async function replaceStale(link: Link): Promise<boolean> {
-    const known = await links.get(keyOf(link));
+    const known = await links.get(personKey(link));
     if (!known || (await accountExists(known.accountId))) return false;
     const written = await links.update(
-      keyOf(link),
+      personKey(link),
       (current) => (current.accountId === known.accountId ? link : undefined),
       { groups: groupsOf(link) },
     );
@@ -66,7 +66,7 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
   }
 
   async function removeGroup(group: string): Promise<void> {
-    for await (const link of links.all(group)) await links.delete(keyOf(link));
+    for await (const link of links.all(group)) await links.delete(personKey(link));
   }
 
   return {
@@ -74,8 +74,9 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
 
     async add(input, origin = {}) {
       const link: Link = { ...parseInput(NewLink, input), createdAt: now() };
-      const isNew = (await links.insert(keyOf(link), link, { groups: groupsOf(link) })) || (await replaceStale(link));
-      const current = isNew ? link : await links.get(keyOf(link));
+      const isNew =
+        (await links.insert(personKey(link), link, { groups: groupsOf(link) })) || (await replaceStale(link));
+      const current = isNew ? link : await links.get(personKey(link));
       if (current?.accountId !== link.accountId)
         throw new AppError('conflict', 'this person is linked to another account', { field: 'subject' });
       const detail = { identity_provider: link.identityProviderId };
@@ -89,9 +90,9 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
     },
 
     async remove(accountId, person, origin = {}) {
-      const link = await links.get(keyOf(person));
+      const link = await links.get(personKey(person));
       if (link?.accountId !== accountId) throw new AppError('not_found', 'there is no such link');
-      await links.delete(keyOf(person));
+      await links.delete(personKey(person));
       const detail = { change: 'unlinked', identity_provider: link.identityProviderId };
       await audit.record({ ...origin, type: 'account_changed', accountId, detail });
     },
@@ -102,6 +103,6 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
 }
 
 /** A digest: a subject may be any text, and a key names it without saying it. */
-function keyOf({ identityProviderId, subject }: Person): string {
+export function personKey({ identityProviderId, subject }: Person): string {
   return hash('sha256', JSON.stringify([identityProviderId.toLowerCase(), subject]), 'base64url');
 }

@@ -1,10 +1,13 @@
-import type { Account } from '../accounts/account.ts';
-import { Profile } from '../accounts/account.ts';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { z } from 'zod';
+import { type Account, Profile } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
 import type { IdentityProvider } from './identity-provider.ts';
-import type { Links } from './links.ts';
+import { type Links, type Person, personKey } from './links.ts';
 import type { UpstreamProfile } from './proof.ts';
 
 /** Somebody who has proved who they are elsewhere. */
@@ -21,11 +24,20 @@ export interface Stranger {
 export type Welcome = (stranger: Stranger, origin?: Origin) => Promise<Account | undefined>;
 
 export interface WelcomeOptions {
+  storage: Storage;
   accounts: Pick<Accounts, 'create' | 'get'>;
   links: Pick<Links, 'add' | 'find'>;
 }
 
-export function createWelcome({ accounts, links }: WelcomeOptions): Welcome {
+/** Seconds that making an account may take. */
+const LEASE = 5;
+/** Milliseconds between two looks for what another one makes, and how often. */
+const INTERVAL_MS = 100;
+const LOOKS = 20;
+
+export function createWelcome({ storage, accounts, links }: WelcomeOptions): Welcome {
+  const leases = collection(storage, { kind: 'new-person', version: 1, schema: z.literal(true) });
+
   async function makeAccount({ identityProvider, profile }: Stranger, origin: Origin): Promise<Account | undefined> {
     const { newPeople } = identityProvider;
     if (newPeople.policy === 'refuse' || profile.email === undefined) return undefined;
@@ -46,11 +58,34 @@ export function createWelcome({ accounts, links }: WelcomeOptions): Welcome {
     });
   }
 
-  return async function welcome(stranger, origin = {}) {
-    const person = { identityProviderId: stranger.identityProvider.id, subject: stranger.subject };
+  /** Who comes twice at once is one person: the other one is about to say so. */
+  async function madeMeanwhile(person: Person): Promise<Account | undefined> {
+    for (let look = 0; look < LOOKS; look++) {
+      const link = await links.find(person);
+      if (link) return accounts.get(link.accountId);
+      await sleep(INTERVAL_MS);
+    }
+    return undefined;
+  }
+
+  async function makeAndLink(stranger: Stranger, person: Person, origin: Origin): Promise<Account | undefined> {
+    const known = await links.find(person);
+    if (known) return accounts.get(known.accountId);
     const made = await makeAccount(stranger, origin);
-    // The e-mail may be taken because the same person came twice at once.
-    const link = made ? await links.add({ ...person, accountId: made.id }, origin) : await links.find(person);
-    return made ?? (link && (await accounts.get(link.accountId)));
+    if (made) await links.add({ ...person, accountId: made.id }, origin);
+    return made;
+  }
+
+  return async function welcome(stranger, origin = {}) {
+    const { identityProvider, subject, profile } = stranger;
+    if (identityProvider.newPeople.policy === 'refuse' || profile.email === undefined) return undefined;
+    const person = { identityProviderId: identityProvider.id, subject };
+    const lease = personKey(person);
+    if (!(await leases.insert(lease, true, { ttl: LEASE }))) return madeMeanwhile(person);
+    try {
+      return await makeAndLink(stranger, person, origin);
+    } finally {
+      await leases.delete(lease);
+    }
   };
 }
