@@ -8,6 +8,7 @@ import type { Account } from './accounts/account.ts';
 import { type Directory, openDirectory } from './app.ts';
 import { readConfig } from './config.ts';
 import { AppError } from './errors.ts';
+import type { NewIdentityProvider } from './identity-providers/identity-providers.ts';
 
 const USAGE = 2;
 
@@ -54,6 +55,12 @@ account
       return { id, status: 'deleted' };
     }),
   );
+account
+  .command('link <id-or-email>')
+  .description('say who this person is at an identity provider')
+  .requiredOption('--identity-provider <id>')
+  .requiredOption('--subject <subject>', "the provider's own name for the person; at GitHub the number, not the login")
+  .action(on(linkAccount));
 
 program
   .command('organization')
@@ -79,9 +86,8 @@ program
     }),
   );
 
-program
-  .command('app')
-  .description('apps that people sign in to')
+const app = program.command('app').description('apps that people sign in to');
+app
   .command('create')
   .requiredOption('--name <name>')
   .option('--redirect-uri <uri>', 'may be repeated', collect, [])
@@ -96,6 +102,30 @@ program
   .option('--organization <id>')
   .option('--jwks <file>', 'signs its requests with these keys instead of having a secret')
   .action(on(createClient));
+
+const appToken = app.command('token').description("what an app's server exchanges its users' tokens with");
+appToken
+  .command('create <client_id>')
+  .requiredOption('--identity-provider <id>', 'whose tokens it exchanges')
+  .option('--provider-client-id <id>', 'that the app has at the identity provider; may be repeated', collect, [])
+  .action(on(createAppToken));
+appToken.command('revoke <client_id> <id>').action(
+  on(async ({ appTokens }, clientId: string, id: string) => {
+    await appTokens.revoke(clientId, id);
+    return { id };
+  }),
+);
+
+program
+  .command('identity-provider')
+  .description('systems elsewhere that say who people are')
+  .command('create <id>')
+  .requiredOption('--kind <kind>', 'github, google or oidc')
+  .option('--issuer <url>', 'of an OpenID provider, exactly as it calls itself')
+  .option('--client-id <id>', 'that we have there')
+  .option('--client-secret <secret>')
+  .option('--base-url <url>', 'another place of GitHub or Google: an Enterprise host, a test double')
+  .action(on(createIdentityProvider));
 
 program
   .command('keys')
@@ -125,6 +155,51 @@ async function createAccount({ accounts }: Directory, options: AccountOptions): 
     ...(organization === undefined ? {} : { organizationId: organization }),
   });
   return shownAccount(made);
+}
+
+interface LinkOptions {
+  identityProvider: string;
+  subject: string;
+}
+
+async function linkAccount(
+  { accounts, identityProviders, links }: Directory,
+  who: string,
+  options: LinkOptions,
+): Promise<Result> {
+  const [{ id }, identityProvider] = await Promise.all([
+    accounts.find(who),
+    identityProviders.get(options.identityProvider),
+  ]);
+  if (!identityProvider) throw new AppError('not_found', 'there is no such identity provider');
+  await links.add({ accountId: id, identityProviderId: identityProvider.id, subject: options.subject });
+  return { id };
+}
+
+interface AppTokenOptions {
+  identityProvider: string;
+  providerClientId: string[];
+}
+
+async function createAppToken(
+  { appTokens }: Directory,
+  clientId: string,
+  { identityProvider, providerClientId }: AppTokenOptions,
+): Promise<Result> {
+  const wanted = { clientId, identityProviderId: identityProvider, providerClientIds: providerClientId };
+  const { token, record } = await appTokens.create(wanted);
+  return { id: record.id, token };
+}
+
+type IdentityProviderOptions = Omit<NewIdentityProvider, 'id' | 'newPeople'>;
+
+async function createIdentityProvider(
+  { identityProviders }: Directory,
+  id: string,
+  options: IdentityProviderOptions,
+): Promise<Result> {
+  const made = await identityProviders.create({ ...options, id });
+  return { id: made.id };
 }
 
 function shownAccount({ passwordHash: _, ...shown }: Account): Result {
