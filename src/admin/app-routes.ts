@@ -10,7 +10,16 @@ import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
-import { AppForm, clientOf, emptyAppForm, fillFromClient, type Problems, problemsIn, problemsOf } from './app-form.ts';
+import {
+  AppForm,
+  clientOf,
+  emptyAppForm,
+  fillFromClient,
+  type Problems,
+  problemsIn,
+  problemsOf,
+  USES,
+} from './app-form.ts';
 import type { Choices } from './choices.ts';
 import type { AdminConsole, AdminNotice } from './console.ts';
 import { ListQuery, mentions, search } from './search.ts';
@@ -222,6 +231,7 @@ export function appRoutes({ issuer, pages, forms, clients, choices }: AppRoutesO
       app,
       filled,
       problems,
+      uses: USES,
       organizations: await choices.organizations(),
       permissions: [{ name: BUILT_IN_PERMISSION }, ...(await choices.permissions())],
       form: await forms.open(visitor.account.id),
