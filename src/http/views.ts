@@ -48,6 +48,7 @@ export async function createViews({ directory, assets }: { directory: string; as
     return {
       t: catalogue.getFixedT(locale),
       locale,
+      dir: catalogue.dir(locale),
       asset: assets.url,
       hasKey: (key: string) => catalogue.exists(key, { lng: locale }),
       moment: (seconds: number) => inWords(seconds, locale),

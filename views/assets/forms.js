@@ -2,13 +2,17 @@
 
 for (const button of document.querySelectorAll('[data-reveal]')) {
   const input = document.getElementById(button.dataset.reveal);
+  const reveal = (shown) => {
+    input.type = shown ? 'text' : 'password';
+    button.textContent = shown ? button.dataset.hide : button.dataset.show;
+  };
   button.hidden = false;
   button.addEventListener('click', () => {
-    const shown = input.type === 'text';
-    input.type = shown ? 'password' : 'text';
-    button.textContent = shown ? button.dataset.show : button.dataset.hide;
+    reveal(input.type === 'password');
     input.focus();
   });
+  // Browsers offer again what was sent from a text field, but not what was sent from a password field.
+  input.form.addEventListener('submit', () => reveal(false));
 }
 
 for (const button of document.querySelectorAll('[data-copy]')) {
