@@ -128,7 +128,9 @@ onEachEngine((openStore) => {
     expect(me.body).to.include({ sub: person.id, scope: 'reports' });
     for (const game of ['"__proto__":{"scope":"settings"}', '"constructor":{"prototype":{"scope":"settings"}}']) {
       const answer = await call(bearer, '/api/tokens', { method: 'POST', body: `{"description":"x",${game}}` });
-      expect(answer.status).to.equal(400);
+      // Refused, or ignored.
+      expect(answer.body.scope ?? 'reports').to.equal('reports');
+      expect(answer.status).to.be.oneOf([201, 400]);
     }
     expect(({} as { scope?: string }).scope).to.equal(undefined);
   });
@@ -231,10 +233,10 @@ onEachEngine((openStore) => {
     const first = await makeToken(bearer);
     const rotate = (id: string, overlap: number) =>
       call(bearer, `/api/tokens/${id}/rotate`, { method: 'POST', body: { overlap } });
-    const second = (await rotate(first.id, 1)).body as { id: string; token: string };
+    const second = (await rotate(first.id, 2)).body as { id: string; token: string };
     expect((await call(`Token ${first.token}`, '/api/me')).status).to.equal(200);
     expect((await call(`Token ${second.token}`, '/api/me')).status).to.equal(200);
-    await new Promise((resolve) => setTimeout(resolve, 2100));
+    await new Promise((resolve) => setTimeout(resolve, 3100));
     expect((await call(`Token ${second.token}`, '/api/me')).status).to.equal(200);
     expect((await call(`Token ${first.token}`, '/api/me')).status).to.equal(401);
     expect((await call(`Token ${second.token}`, '/api/me')).status).to.equal(401);
