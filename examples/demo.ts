@@ -14,12 +14,14 @@ import { pino } from 'pino';
 import { createApp, openDirectory } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
 import { createOrdersApi } from './api/server.ts';
+import { createExchangeApp } from './exchange-app/server.ts';
 import { createSampleData, type SampleData } from './sample-data.ts';
+import { type SampleProviders, startSampleProviders } from './sample-providers.ts';
 import { createSinglePageApp } from './single-page-app/server.ts';
 import { createWebApp } from './web-app/server.ts';
 
 /** Each takes a port: Latchkey the one in PORT, the others those after it. */
-const PARTS = ['latchkey', 'webApp', 'singlePageApp', 'api'] as const;
+const PARTS = ['latchkey', 'webApp', 'singlePageApp', 'api', 'exchangeApp', 'github', 'google', 'openid'] as const;
 type Part = (typeof PARTS)[number];
 
 /** `localhost` is both, and a browser asks the second one first. */
@@ -37,6 +39,8 @@ async function start(): Promise<void> {
     PORT: String(ports.latchkey),
     STORE_URL: `file:${folder}`,
     LOG_LEVEL: process.env.LOG_LEVEL ?? 'warn',
+    // Where the fake identity providers are.
+    OUTBOUND_ALLOW: '127.0.0.0/8,::1/128',
   });
   const directory = await openDirectory(config);
   const { app, background } = await createApp(directory, { config, log: pino({ level: config.logLevel }) });
@@ -45,6 +49,7 @@ async function start(): Promise<void> {
     await directory.storage.close();
   });
   const data = await createSampleData(directory, urls);
+  const exchange = await startSampleProviders(directory, ports);
 
   const issuer = config.issuer;
   await serve(ports.latchkey, app);
@@ -52,7 +57,9 @@ async function start(): Promise<void> {
   await serve(ports.webApp, await createWebApp({ issuer, baseUrl: urls.webApp, ...data.webApp }));
   await serve(ports.singlePageApp, createSinglePageApp({ issuer, ...data.singlePageApp }));
   await listening(createOrdersApi({ issuer, ...data.api.client }), ports.api);
-  console.log(overview({ urls, data, storeUrl: config.storeUrl }));
+  const { appTokens } = exchange;
+  await listening(createExchangeApp({ latchkey: issuer, appTokens, api: `${urls.api}/orders` }), ports.exchangeApp);
+  console.log(overview({ urls, data, exchange, storeUrl: config.storeUrl }));
 }
 
 function mapParts<T>(toValue: (part: Part, index: number) => T): Record<Part, T> {
@@ -116,10 +123,12 @@ function stopOnSignal(stop: () => Promise<void>): void {
 function overview({
   urls,
   data,
+  exchange,
   storeUrl,
 }: {
   urls: Record<Part, string>;
   data: SampleData;
+  exchange: SampleProviders;
   storeUrl: string;
 }): string {
   const title = (text: string) => `\n${styleText('bold', text)}`;
@@ -136,6 +145,12 @@ function overview({
     `  curl -H 'Authorization: Token ${data.api.personalToken}' ${urls.api}/orders`,
     row(`${urls.latchkey}/account/tokens`, 'make, rotate and revoke such tokens'),
     row(`${urls.latchkey}/docs/api`, 'the API of Latchkey itself'),
+    title('Call it through Harbor Desk, a server app that exchanges the tokens Ben has elsewhere'),
+    ...exchange.people.map(
+      ({ provider, token }) => `  curl -d provider=${provider} -d providerToken=${token} ${urls.exchangeApp}/orders`,
+    ),
+    title('Exchange one yourself'),
+    `  curl -H 'Authorization: token ${exchange.appTokens.github}' -d providerToken=${exchange.people[0]?.token} ${urls.latchkey}/rest/token`,
     title('What the apps were given'),
     row('Harbor Orders  client_id', data.webApp.clientId),
     row('               client_secret', data.webApp.clientSecret),

@@ -121,6 +121,23 @@ describe('the demo', function () {
       await page.waitForSelector('text=Sign in with Latchkey');
     }));
 
+  it('exchanges the tokens that a person has elsewhere, by the commands that it prints', async () => {
+    const calls = [...demo.printed.matchAll(/-d provider=(\w+) -d providerToken=(\S+) (\S+)/g)];
+    expect(calls.map(([, provider]) => provider)).to.deep.equal(['github', 'google', 'openid']);
+    for (const [, provider = '', providerToken = '', url = ''] of calls) {
+      const body = new URLSearchParams({ provider, providerToken });
+      const orders = await fetch(url, { method: 'POST', body });
+      expect(await orders.json())
+        .to.have.property('orders')
+        .with.lengthOf(2);
+    }
+    const [, appToken, providerToken = '', url = ''] =
+      /'Authorization: token (lk_app_\w+)' -d providerToken=(\S+) (\S+)/.exec(demo.printed) ?? [];
+    const headers = { authorization: `token ${appToken}` };
+    const answer = await fetch(url, { method: 'POST', headers, body: new URLSearchParams({ providerToken }) });
+    expect(await answer.json()).to.include({ authentication: 'success' });
+  });
+
   it('puts a person out at their next click by the command that it prints', () =>
     visit(async (page) => {
       await signInToWebApp(page, 'ben');
@@ -195,7 +212,7 @@ function run(port: number) {
 }
 
 async function startDemo(): Promise<Demo> {
-  const port = await freePorts(3);
+  const port = await freePorts(8);
   const child = run(port);
   return {
     port,
