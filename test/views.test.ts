@@ -1,7 +1,17 @@
+import { once } from 'node:events';
 import { readdirSync, readFileSync } from 'node:fs';
+import type { Server } from 'node:http';
+import type { AddressInfo } from 'node:net';
+import { text } from 'node:stream/consumers';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AxeBuilder } from '@axe-core/playwright';
 import { expect } from 'chai';
+import Koa from 'koa';
+import type { Browser, Page } from 'playwright-core';
 import { createAssets } from '../src/http/assets.ts';
+import { securityHeaders } from '../src/http/security-headers.ts';
 import { createViews, type Views } from '../src/http/views.ts';
+import { launchChromium, openProfile, type Person } from './support/chromium.ts';
 
 type Catalogue = { [key: string]: string | Catalogue };
 
@@ -148,5 +158,196 @@ describe('a page', () => {
       expect(await languageFor(nonsense, 'en')).to.equal('en');
       expect(await languageFor(nonsense, '')).to.equal('en');
     }
+  });
+});
+
+describe('the style sheets', () => {
+  const styles = ['latchkey.css', 'console.css'].map((file) => readFileSync(`views/assets/${file}`, 'utf8')).join('\n');
+  const styled = new Set([...styles.matchAll(/\.([a-z][\w-]*)(?=[^{}]*\{)/g)].map(([, name]) => String(name)));
+  const named = sources.flatMap((source) => [...source.matchAll(/[a-z][\w-]*/g)].map(([name]) => name));
+
+  it('have nothing for classes that no page has', () => {
+    const used = new Set(named);
+    expect([...styled].filter((name) => !used.has(name))).to.deep.equal([]);
+    expect(styled.size).to.be.greaterThan(50);
+  });
+});
+
+describe('every page, in a browser', function inBrowser() {
+  this.timeout(20_000);
+
+  const LONG = 'Maximiliane-Friederike '.repeat(5).trim();
+  const client = {
+    id: 'x',
+    name: 'Acme Reports',
+    logoUri: `data:image/svg+xml,${encodeURIComponent('<svg xmlns="http://www.w3.org/2000/svg"/>')}`,
+    clientUri: 'https://reports.example',
+    clientHost: 'reports.example',
+    policyUri: 'https://reports.example/privacy',
+    tosUri: 'https://reports.example/terms',
+    firstParty: false,
+  };
+  const wordy = { ...client, name: `Consolidated Reporting${'Workbench'.repeat(10)}`, logoUri: undefined };
+  const own = { id: 'latchkey', name: 'Latchkey', firstParty: true };
+  const ada = { id: '1', name: 'Ada Lovelace', email: 'ada@example.com' };
+  const friederike = { id: '2', name: LONG, email: `${'long'.repeat(16)}@${'subsidiary.'.repeat(9)}example.com` };
+  const actions = { action: '/sent', cancelAction: '/sent' };
+  const oidc = ['openid', 'profile', 'email', 'address', 'phone', 'offline_access', 'tokens'].map((name) => ({ name }));
+  const permissions = Array.from({ length: 30 }, (_, at) => ({
+    name: `reports.${at}`,
+    ...(at % 2 ? { description: `Read and change all the reports of department ${at}` } : {}),
+  }));
+  const setup = { action: '/sent', code: 'x' };
+
+  const states: Record<string, [view: string, data: Record<string, unknown>]> = {
+    login: ['interaction/login', { ...actions, client }],
+    'login-again': ['interaction/login', { ...actions, client: wordy, email: friederike.email, reauthenticate: true }],
+    'login-wrong': ['interaction/login', { ...actions, client, email: ada.email, problem: 'wrong' }],
+    'login-throttled': [
+      'interaction/login',
+      { ...actions, client: own, email: ada.email, problem: 'throttled', retryAfterMinutes: 5 },
+    ],
+    accounts: [
+      'interaction/account-chooser',
+      { ...actions, client, accounts: [{ ...ada, current: true }, friederike] },
+    ],
+    consent: ['interaction/consent', { ...actions, client, account: ada, scopes: oidc }],
+    'consent-long': [
+      'interaction/consent',
+      { ...actions, client: wordy, account: friederike, scopes: [...oidc, ...permissions] },
+    ],
+    logout: ['interaction/logout', { action: '/sent', xsrf: 'x', client: wordy, account: friederike }],
+    'logged-out': ['interaction/logged-out', { client }],
+    error: [
+      'error',
+      { code: 'redirect_uri_mismatch', status: 400, detail: `${'redirect_uri'.repeat(9)} is unknown`, reference: 'x' },
+    ],
+    'error-unknown': ['error', { code: 'constructor', status: 500, reference: 'x'.repeat(40) }],
+    setup: ['setup/form', { ...setup, values: {}, problems: {} }],
+    'setup-problems': [
+      'setup/form',
+      { ...setup, values: ada, problems: { given_name: 'too long', email: 'not one', password: 'too short' } },
+    ],
+    'setup-done': ['setup/done', { email: friederike.email, accountHref: '/account', issuer: 'https://id.example' }],
+  };
+
+  let browser: Browser;
+  let person: Person;
+  let page: Page;
+  let server: Server;
+  let origin: string;
+  const sent: string[] = [];
+
+  before(async () => {
+    const assets = createAssets('views/assets');
+    const views = await createViews({ directory: 'views', assets });
+    const app = new Koa().use(securityHeaders({ issuer: 'http://localhost' })).use(assets.serve);
+    app.use(async (ctx) => {
+      if (ctx.method === 'POST') {
+        sent.push(await text(ctx.req));
+        await delay(200);
+        // No content: the page stays.
+        ctx.status = 204;
+        return;
+      }
+      const [view, data] = states[ctx.path.slice(1)] ?? [];
+      if (view) await views.render(ctx, view, data);
+    });
+    server = app.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+    browser = await launchChromium();
+    person = await openProfile(browser, { permissions: ['clipboard-read', 'clipboard-write'] });
+    page = await person.context.newPage();
+  });
+  afterEach(() => expect(person.problems).to.deep.equal([]));
+  after(async () => {
+    await browser.close();
+    server.close().closeAllConnections();
+  });
+
+  const sizes = { phone: { width: 360, height: 740 }, desktop: { width: 1280, height: 860 } };
+
+  for (const name of Object.keys(states)) {
+    it(`${name} can be read by anybody, light and dark, on a phone and a desktop`, async () => {
+      await page.goto(`${origin}/${name}`);
+      for (const [size, viewport] of Object.entries(sizes)) {
+        await page.setViewportSize(viewport);
+        for (const colorScheme of ['light', 'dark'] as const) {
+          await page.emulateMedia({ colorScheme });
+          const { violations } = await new AxeBuilder({ page }).setLegacyMode().analyze();
+          const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
+          expect(found, `${size}, ${colorScheme}`).to.deep.equal([]);
+        }
+      }
+    });
+  }
+
+  it('needs no scrolling sideways on the narrowest phone, in any language or direction', async () => {
+    await page.setViewportSize({ width: 320, height: 600 });
+    for (const name of Object.keys(states)) {
+      for (const language of LANGUAGES) {
+        await page.goto(`${origin}/${name}?ui_locales=${language}`);
+        expect(await page.getAttribute('html', 'lang')).to.equal(language);
+        for (const direction of ['ltr', 'rtl']) {
+          await page.evaluate(`document.documentElement.dir = '${direction}'`);
+          const width = await page.evaluate('document.documentElement.scrollWidth');
+          expect(width, `${name}, ${language}, ${direction}`).to.be.at.most(320);
+        }
+      }
+    }
+  });
+
+  it('keeps its marks where the system chooses the colours', async () => {
+    await page.emulateMedia({ forcedColors: 'active' });
+    await page.goto(`${origin}/consent`);
+    const background = (selector: string) => page.evaluate(`getComputedStyle(${selector}).backgroundColor`);
+    expect(await background(`document.querySelector('.abilities li'), '::before'`)).not.to.equal(
+      await background('document.documentElement'),
+    );
+    await page.emulateMedia({ forcedColors: 'none' });
+  });
+
+  it('begins at the field that needs attention', async () => {
+    const focused = async (name: string) => {
+      await page.goto(`${origin}/${name}`);
+      return page.getAttribute(':focus', 'name');
+    };
+    expect(await focused('login')).to.equal('email');
+    expect(await focused('login-wrong')).to.equal('password');
+    expect(await focused('setup')).to.equal('given_name');
+    expect(await focused('setup-problems')).to.equal('given_name');
+  });
+
+  it('sends a form once, however often it is clicked', async () => {
+    sent.length = 0;
+    await page.goto(`${origin}/consent`);
+    await page.click('[value=allow]', { noWaitAfter: true });
+    await delay(50);
+    await page.click('[value=allow]', { noWaitAfter: true });
+    await delay(400);
+    expect(sent).to.deep.equal(['decision=allow']);
+  });
+
+  it('sends a password that was shown as a password again', async () => {
+    sent.length = 0;
+    await page.goto(`${origin}/login-wrong`);
+    await page.fill('[name=password]', 'seen');
+    await page.click('text=Show');
+    expect(await page.getAttribute('[name=password]', 'type')).to.equal('text');
+    const answered = page.waitForResponse(`${origin}/sent`);
+    await page.click('button:has-text("Sign in")');
+    await answered;
+    expect(sent).to.deep.equal(['email=ada%40example.com&password=seen']);
+    expect(await page.getAttribute('[name=password]', 'type')).to.equal('password');
+  });
+
+  it('copies what is to be copied', async () => {
+    await page.goto(`${origin}/setup-done`);
+    await page.click('[data-copy=discovery]');
+    await page.waitForSelector('text=Copied');
+    expect(await page.evaluate('navigator.clipboard.readText()')).to.equal(
+      'https://id.example/.well-known/openid-configuration',
+    );
   });
 });
