@@ -21,7 +21,7 @@ import { createClients } from './clients/clients.ts';
 import type { Config } from './config.ts';
 import { createAppTokens } from './credentials/app-tokens.ts';
 import { createExchange } from './credentials/exchange.ts';
-import { createPersonalTokens } from './credentials/personal-tokens.ts';
+import { createPersonalTokens, personalTokenGroup } from './credentials/personal-tokens.ts';
 import { createTokenMails } from './credentials/token-mails.ts';
 import { createVerifier } from './credentials/verify.ts';
 import { healthRoutes } from './health/routes.ts';
@@ -50,12 +50,12 @@ import { createOutbox } from './mail/outbox.ts';
 import { createMailQueue } from './mail/queue.ts';
 import { createSmtpDelivery } from './mail/smtp.ts';
 import { asEngineToken, createEngineTokens } from './oidc/access-tokens.ts';
-import { createAdapter } from './oidc/adapter.ts';
+import { createAdapter, eraseGroup } from './oidc/adapter.ts';
 import { createAppsAccess } from './oidc/app-access.ts';
 import { createBackchannelLogout } from './oidc/backchannel-logout.ts';
 import { claimsOf } from './oidc/claims.ts';
 import { toMetadata } from './oidc/client-metadata.ts';
-import { createConsents } from './oidc/consents.ts';
+import { consentGroup, createConsents } from './oidc/consents.ts';
 import { createEngine } from './oidc/engine.ts';
 import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
@@ -114,7 +114,10 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     audit,
     passwords,
     endSessions: sessions.endAll,
-    forgetLinks: links.removeAll,
+    async forget(accountId) {
+      await links.removeAll(accountId);
+      for (const group of [consentGroup(accountId), personalTokenGroup(accountId)]) await eraseGroup(storage, group);
+    },
     organizationName,
     permissionNames: permissions.names,
   });
@@ -359,6 +362,9 @@ export async function createApp(
         clients,
         organizations,
         permissions,
+        appTokens,
+        identityProviders,
+        request: outbound,
       }).routes(),
     )
     .use(formRequestRoutes().routes())

@@ -262,6 +262,21 @@ onEachEngine((openStore) => {
     expect(await app.directory.personalTokens.list(person.id)).to.have.length(2);
   });
 
+  it('keeps nothing of a person whose account is deleted but the trail', async () => {
+    const { person, bearer } = await manager();
+    await makeToken(bearer, { description: 'gone with its owner' });
+    await app.directory.accounts.remove(person.id);
+    for (const group of [
+      `personal-tokens:account:${person.id}`,
+      `consents:account:${person.id}`,
+      `engine:account:${person.id}`,
+    ]) {
+      expect((await app.directory.storage.list(group)).entries, group).to.deep.equal([]);
+    }
+    const trail = await app.directory.audit.list({ accountId: person.id });
+    expect(trail.events.map(({ type }) => type)).to.include('account_deleted');
+  });
+
   it('says in OpenAPI what it takes and answers, under the paths that exist', async () => {
     const document = (await call(undefined, '/api/openapi.json')).body as {
       openapi: string;

@@ -100,8 +100,8 @@ export interface AccountsOptions {
   passwords: Passwords;
   /** Ends every session and grant of an account; called again after a crash. */
   endSessions(accountId: string, options?: { except?: string | undefined }): Promise<void>;
-  /** Forgets who an account's person is elsewhere; called again after a crash. */
-  forgetLinks?(accountId: string): Promise<void>;
+  /** Erases what others keep of an account that is deleted; called again after a crash. */
+  forget?(accountId: string): Promise<void>;
   /** Undefined when there is no such organization. */
   organizationName(id: string): Promise<string | undefined>;
   permissionNames(): Promise<readonly string[]>;
@@ -253,7 +253,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
     async remove(id, origin = {}) {
       const account = await changeStatus(id, ['active', 'pending'], 'disabled');
       await endSessions(id);
-      await options.forgetLinks?.(id);
+      await options.forget?.(id);
       await record('account_deleted', id, origin);
       await accounts.delete(id);
       await emails.release(account.email, id);

@@ -85,17 +85,19 @@ export type TokenNews =
   | { kind: 'token_created' | 'token_reused' | 'token_leaked'; token: PersonalToken; at: number; origin: Origin }
   | { kind: 'token_expires'; token: PersonalToken; at: number; expiresAt: number; lastUsedAt: number | undefined };
 
+/** What a person's tokens are listed under. */
+export const personalTokenGroup = (accountId: string) => `personal-tokens:account:${accountId}`;
+
 export function createPersonalTokens(options: PersonalTokensOptions): PersonalTokens {
   const { storage, now, audit, mayBeEternal, tell = async () => undefined } = options;
   const tokens = collection(storage, { kind: 'personal-token', version: 1, schema: PersonalToken });
   const uses = collection(storage, { kind: 'personal-token-use', version: 1, schema: TokenUse });
   const noted = new LRUCache<string, number>({ max: 10_000 });
   const digests = collection(storage, { kind: 'personal-token-digest', version: 1, schema: z.string() });
-  const accountGroup = (accountId: string) => `personal-tokens:account:${accountId}`;
   const familyGroup = (familyId: string) => `personal-tokens:family:${familyId}`;
 
   async function unrevoked(accountId: string): Promise<PersonalToken[]> {
-    const found = await Array.fromAsync(tokens.all(accountGroup(accountId)));
+    const found = await Array.fromAsync(tokens.all(personalTokenGroup(accountId)));
     return found.filter((token) => token.revokedAt === undefined);
   }
 
@@ -116,7 +118,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
   }
 
   async function write(record: PersonalToken): Promise<void> {
-    const groups = [accountGroup(record.accountId), familyGroup(record.familyId)];
+    const groups = [personalTokenGroup(record.accountId), familyGroup(record.familyId)];
     const { expiresAt } = record;
     const options = expiresAt === undefined ? {} : { ttl: expiresAt - now() + REMEMBERED };
     await digests.insert(record.id, record.digest, options);

@@ -25,19 +25,21 @@ export interface Consents {
   forget(accountId: string, clientId: string): Promise<void>;
 }
 
+/** What a person's answers are listed under. */
+export const consentGroup = (accountId: string) => `consents:account:${accountId}`;
+
 export function createConsents({ storage, now }: { storage: Storage; now: () => number }): Consents {
   const consents = collection(storage, { kind: 'consent', version: 1, schema: Consent });
   const idOf = (accountId: string, clientId: string) => `${accountId}:${clientId}`;
-  const groupOf = (accountId: string) => `consents:account:${accountId}`;
   const union = (...lists: string[][]) => [...new Set(lists.flat())];
 
   return {
     get: (accountId, clientId) => consents.get(idOf(accountId, clientId)),
-    list: (accountId) => Array.fromAsync(consents.all(groupOf(accountId))),
+    list: (accountId) => Array.fromAsync(consents.all(consentGroup(accountId))),
 
     async remember({ accountId, clientId, scopes, claims }) {
       const id = idOf(accountId, clientId);
-      const groups = [groupOf(accountId), `consents:client:${clientId}`];
+      const groups = [consentGroup(accountId), `consents:client:${clientId}`];
       if (await consents.insert(id, { accountId, clientId, scopes, claims, grantedAt: now() }, { groups })) return;
       await consents.update(id, (known) => ({
         ...known,
