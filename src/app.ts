@@ -251,7 +251,7 @@ export async function createApp(
     links,
     accounts,
     welcome: createWelcome({ storage, accounts, links }),
-    issue: createIssueAccessToken({ provider: () => engine.provider(), now }),
+    issue: createIssueAccessToken({ storage, now, provider: () => engine.provider() }),
     audit,
   });
   const backchannelLogout = createBackchannelLogout({
