@@ -20,7 +20,7 @@ export interface Links {
    * @throws {AppError} `conflict` when this person has another account; `invalid_request` naming the field.
    */
   add(link: NewLink, origin?: Origin): Promise<Link>;
-  /** The link of somebody whose account is there, whatever its status. */
+  /** Somebody's link; its account may be gone. */
   find(person: Person): Promise<Link | undefined>;
   /** Oldest first. */
   list(accountId: string): Promise<Link[]>;
@@ -48,11 +48,6 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
     providerGroup(identityProviderId),
   ];
 
-  async function find(person: Person): Promise<Link | undefined> {
-    const link = await links.get(personKey(person));
-    return link && (await accountExists(link.accountId)) ? link : undefined;
-  }
-
   /** What an account that is gone has left behind gives way. */
   async function replaceStale(link: Link): Promise<boolean> {
     const known = await links.get(personKey(link));
@@ -70,7 +65,7 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
   }
 
   return {
-    find,
+    find: (person) => links.get(personKey(person)),
 
     async add(input, origin = {}) {
       const link: Link = { ...parseInput(NewLink, input), createdAt: now() };

@@ -58,19 +58,24 @@ export function createWelcome({ storage, accounts, links }: WelcomeOptions): Wel
     });
   }
 
+  async function accountOf(person: Person): Promise<Account | undefined> {
+    const link = await links.find(person);
+    return link && accounts.get(link.accountId);
+  }
+
   /** Who comes twice at once is one person: the other one is about to say so. */
   async function madeMeanwhile(person: Person): Promise<Account | undefined> {
     for (let look = 0; look < LOOKS; look++) {
-      const link = await links.find(person);
-      if (link) return accounts.get(link.accountId);
+      const account = await accountOf(person);
+      if (account) return account;
       await sleep(INTERVAL_MS);
     }
     return undefined;
   }
 
   async function makeAndLink(stranger: Stranger, person: Person, origin: Origin): Promise<Account | undefined> {
-    const known = await links.find(person);
-    if (known) return accounts.get(known.accountId);
+    const known = await accountOf(person);
+    if (known) return known;
     const made = await makeAccount(stranger, origin);
     if (made) await links.add({ ...person, accountId: made.id }, origin);
     return made;

@@ -1,6 +1,8 @@
 import { LRUCache } from 'lru-cache';
 import type Provider from 'oidc-provider';
 import type { IssueAccessToken } from '../credentials/exchange.ts';
+import type { Storage } from '../storage/storage.ts';
+import { recordKey } from './adapter.ts';
 import { TOKEN_EXCHANGE } from './token-exchange.ts';
 
 /** Seconds. Several tokens share a grant, which outlives them all. */
@@ -11,20 +13,23 @@ const GRANT_LIFETIME = 24 * 60 * 60;
  * revoked with it. A grant that was revoked is never used again: its tokens would come back to life.
  */
 export function createIssueAccessToken({
-  provider: currentProvider,
+  storage,
   now,
+  provider: currentProvider,
 }: {
-  provider: () => Promise<Provider>;
+  storage: Storage;
   now: () => number;
+  provider: () => Promise<Provider>;
 }): IssueAccessToken {
   const grants = new LRUCache<string, { id: string; until: number }>({ max: 10_000 });
 
-  async function grantFor(provider: Provider, request: Parameters<IssueAccessToken>[0]): Promise<string> {
-    const { client, account, scope, lifetime } = request;
-    const key = JSON.stringify([account.id, client.id, scope]);
+  async function knownGrant(key: string, lifetime: number): Promise<string | undefined> {
     const known = grants.get(key);
-    const isThere = known && known.until > now() + lifetime && (await provider.Grant.find(known.id));
-    if (isThere) return known.id;
+    if (!known || known.until <= now() + lifetime) return undefined;
+    return (await storage.get(recordKey('Grant', known.id))) === undefined ? undefined : known.id;
+  }
+
+  async function newGrant(key: string, provider: Provider, { client, account, scope }: Request): Promise<string> {
     const grant = new provider.Grant({
       accountId: account.id,
       clientId: client.id,
@@ -38,17 +43,18 @@ export function createIssueAccessToken({
 
   return async function issueAccessToken(request) {
     const { client, account, scope, lifetime } = request;
-    const provider = await currentProvider();
-    const engineClient = await provider.Client.find(client.id);
-    if (!engineClient) throw new Error('an app that was there is gone');
+    const key = JSON.stringify([account.id, client.id, scope]);
+    const [provider, known] = await Promise.all([currentProvider(), knownGrant(key, lifetime)]);
     const token = new provider.AccessToken({
       accountId: account.id,
-      client: engineClient,
-      grantId: await grantFor(provider, request),
+      clientId: client.id,
+      grantId: known ?? (await newGrant(key, provider, request)),
       gty: TOKEN_EXCHANGE,
       scope: scope.join(' '),
       expiresIn: lifetime,
-    } as ConstructorParameters<Provider['AccessToken']>[0]);
+    } as unknown as ConstructorParameters<Provider['AccessToken']>[0]);
     return { accessToken: await token.save(), expiresIn: lifetime };
   };
 }
+
+type Request = Parameters<IssueAccessToken>[0];
