@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import { line } from '../accounts/text.ts';
 import { redirectUriProblem } from './redirect-uri.ts';
 
 const Instant = z.number().int().nonnegative();
@@ -32,13 +33,8 @@ export type ClientSecret = z.infer<typeof ClientSecret>;
 /** An app: what may ask for people's sign-in and for tokens (RFC 6749 §2). `id` is its `client_id`. */
 export const Client = z.object({
   id: z.string().min(1),
-  name: z
-    .string()
-    .trim()
-    .min(1, 'must not be empty')
-    .max(120, 'is too long')
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is refused
-    .regex(/^[^\u0000-\u001f\u007f]*$/, 'must not have control characters'),
+  /** People see it on pages where they decide, so nothing in it may hide or turn what is around it. */
+  name: line(120),
   /** For its administrators; nobody else sees it. */
   description: z
     .string()

@@ -93,7 +93,7 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
     return {
       uid,
       prompt: prompt.name as Interaction['prompt'],
-      client,
+      client: { ...client, clientHost: client.clientHost ?? hostOf(params.redirect_uri) },
       grantId,
       account: session && (await options.findAccount(session.accountId)),
       loginHint: typeof params.login_hint === 'string' ? params.login_hint.slice(0, 254) : undefined,
@@ -136,4 +136,9 @@ function expired(cause?: unknown): AppError {
     'this sign-in was finished, has expired, or was started in another browser',
     { cause },
   );
+}
+
+/** Where the person will be sent: says more of who asks than a name that anybody may choose. */
+function hostOf(redirectUri: unknown): string | undefined {
+  return URL.parse(String(redirectUri))?.host || undefined;
 }
