@@ -132,7 +132,12 @@ program
   .description('signing keys')
   .command('rotate')
   .description('sign with new keys from now on; the old ones verify on')
-  .action(on(({ signingKeys }) => signingKeys.rotate()));
+  .action(
+    on(async ({ signingKeys, identityProviders }) => {
+      await identityProviders.reseal();
+      return signingKeys.rotate();
+    }),
+  );
 
 interface AccountOptions {
   email: string;

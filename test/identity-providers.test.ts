@@ -1,7 +1,11 @@
+import { randomBytes } from 'node:crypto';
 import { expect } from 'chai';
-import { onEachEngine, startApp, type TestApp, type TestStore } from './support/app.ts';
+import { createIdentityProviders } from '../src/identity-providers/identity-providers.ts';
+import { createSealing } from '../src/storage/sealing.ts';
+import { onEachEngine, SECRET_KEY, startApp, type TestApp, type TestStore } from './support/app.ts';
 import { exchangeToken, FAKES_ALLOWED, type Fakes, fakePerson, OWN, startFakes } from './support/exchange.ts';
 import { countOf, failureOf, outcomeOf } from './support/people.ts';
+import { shell } from './support/shell.ts';
 
 onEachEngine((openStore) => {
   describe('identity providers', function () {
@@ -141,6 +145,31 @@ onEachEngine((openStore) => {
         /has not been approved/,
       );
       expect((await accounts.findByEmail(String(waiting.email)))?.status).to.equal('pending');
+    });
+
+    // Last: this server has the old key alone.
+    it('keep their secrets when the secret key is replaced and keys are rotated', async () => {
+      const { storage, audit, identityProviders } = app.directory;
+      await identityProviders.create({
+        id: 'kept',
+        kind: 'oidc',
+        issuer: 'https://x.example',
+        clientId: 'a',
+        clientSecret: 'upstream-secret',
+      });
+      const fresh = randomBytes(32).toString('base64url');
+      const rotate = await shell(store, ['keys', 'rotate'], { SECRET_KEY: `${fresh},${SECRET_KEY}` });
+      expect(rotate).to.include({ status: 0, stderr: '' });
+      const later = createIdentityProviders({
+        storage,
+        now: () => 0,
+        audit,
+        sealing: createSealing([Buffer.from(fresh, 'base64url')]),
+        organizationName: async () => undefined,
+        forgetLinks: async () => undefined,
+      });
+      for (const provider of await later.list())
+        expect((await later.secretOf(provider)) ?? 'none').to.match(/^(upstream|own|other)-secret$|^none$/);
     });
   });
 });

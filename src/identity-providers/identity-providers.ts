@@ -49,6 +49,8 @@ export interface IdentityProviders {
   remove(id: string, origin?: Origin): Promise<void>;
   /** The secret that we have there. @throws {AppError} `server_error` when it cannot be read. */
   secretOf(identityProvider: IdentityProvider): Promise<string | undefined>;
+  /** Seals every secret anew, so that an old secret key can go. Safe to repeat. */
+  reseal(): Promise<void>;
 }
 
 export interface IdentityProvidersOptions {
@@ -147,6 +149,16 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
       await options.forgetLinks(provider.id);
       await record(provider.id, 'deleted', origin);
       await providers.delete(id.toLowerCase());
+    },
+
+    async reseal() {
+      for await (const { id, sealedSecret } of providers.all(ALL)) {
+        if (sealedSecret === undefined) continue;
+        const anew = await sealing.seal(await sealing.open(sealedSecret));
+        await providers.update(id.toLowerCase(), (provider) =>
+          provider.sealedSecret === sealedSecret ? { ...provider, sealedSecret: anew } : undefined,
+        );
+      }
     },
 
     async secretOf({ sealedSecret }) {
