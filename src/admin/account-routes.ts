@@ -17,9 +17,8 @@ import {
   newAccountOf,
 } from './account-form.ts';
 import type { Administrators } from './administrators.ts';
-import { actsFrom } from './app-routes.ts';
 import type { Choices } from './choices.ts';
-import type { AdminConsole, AdminNotice } from './console.ts';
+import { type AdminConsole, type AdminNotice, actsFrom } from './console.ts';
 import { ListQuery, mentions, search } from './search.ts';
 
 const ACCOUNTS = '/admin/accounts';

@@ -7,6 +7,7 @@ import { type Client, secretIdOf } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import type { Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
+import type { AppTokens } from '../credentials/app-tokens.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
@@ -21,7 +22,7 @@ import {
   USES,
 } from './app-form.ts';
 import type { Choices } from './choices.ts';
-import type { AdminConsole, AdminNotice } from './console.ts';
+import { type AdminConsole, type AdminNotice, actsFrom } from './console.ts';
 import { ListQuery, mentions, search } from './search.ts';
 import { snippetsFor } from './snippets.ts';
 
@@ -36,6 +37,7 @@ export interface AppRoutesOptions {
   pages: AdminConsole;
   forms: OneTimeForms;
   clients: Clients;
+  appTokens: Pick<AppTokens, 'list'>;
   choices: Choices;
 }
 
@@ -47,7 +49,8 @@ interface Change {
   run(id: string, origin: Origin): Promise<void>;
 }
 
-export function appRoutes({ issuer, pages, forms, clients, choices }: AppRoutesOptions): Router {
+export function appRoutes(options: AppRoutesOptions): Router {
+  const { issuer, pages, forms, clients, appTokens, choices } = options;
   const router = new Router({ prefix: APPS });
   const changes: Record<string, Change> = {
     disable: { notice: 'app_disabled', danger: true, path: pathOf, run: clients.disable },
@@ -112,6 +115,7 @@ export function appRoutes({ issuer, pages, forms, clients, choices }: AppRoutesO
         secrets: app.secrets.map((secret) => ({ ...secret, id: secretIdOf(secret) })),
         permissions: (await choices.permissions()).filter(({ name }) => app.permissions.includes(name)),
         organization: (await choices.organizationNames([app.organizationId])).get(app.organizationId ?? ''),
+        appTokens: await appTokens.list(app.id),
         snippets: snippetsFor(app, { issuer }),
         issuer,
       };
@@ -280,11 +284,6 @@ export function appRoutes({ issuer, pages, forms, clients, choices }: AppRoutesO
 
 function pathOf(id: string): string {
   return `${APPS}/${id}`;
-}
-
-/** Who did it, for the audit trail. */
-export function actsFrom({ account, origin }: Visitor): Origin {
-  return { ...origin, actorId: account.id };
 }
 
 const KINDS = ['code', 'public', 'implicit', 'client_credentials', 'introspection', 'trusted'] as const;

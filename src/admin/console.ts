@@ -1,8 +1,11 @@
 /** The administrator's console among the consoles: its sections, what it says after a change, and who may be here. */
+import type { Account } from '../accounts/account.ts';
+import type { Origin } from '../audit.ts';
 import {
   type ConsoleOptions,
   type Console as ConsolePages,
   createConsole as createConsolePages,
+  type Visitor,
 } from '../console/console.ts';
 import { AppError } from '../errors.ts';
 
@@ -17,6 +20,7 @@ const NOTICES = [
   'app_enabled',
   'app_deleted',
   'secret_revoked',
+  'app_token_revoked',
   'account_created',
   'account_saved',
   'account_approved',
@@ -25,6 +29,11 @@ const NOTICES = [
   'account_deleted',
   'administrator_made',
   'administrator_removed',
+  'provider_created',
+  'provider_saved',
+  'provider_disabled',
+  'provider_enabled',
+  'provider_deleted',
 ] as const;
 export type AdminNotice = (typeof NOTICES)[number];
 
@@ -32,6 +41,7 @@ export type AdminNotice = (typeof NOTICES)[number];
 const SECTIONS = [
   { id: 'apps', href: '/admin/apps' },
   { id: 'accounts', href: '/admin/accounts' },
+  { id: 'identity_providers', href: '/admin/identity-providers' },
 ] as const;
 type Section = (typeof SECTIONS)[number]['id'];
 
@@ -43,9 +53,14 @@ export function createAdminConsole(options: ConsoleOptions): AdminConsole {
     sections: SECTIONS,
     notices: NOTICES,
     recentSignIn: RECENT_SIGN_IN,
-    admit({ administrator }: { administrator: boolean }) {
+    admit({ administrator }: Account) {
       if (!administrator) throw new AppError('access_denied', 'this is for administrators');
     },
   };
   return createConsolePages(plan, options);
+}
+
+/** Who did it, for the audit trail. */
+export function actsFrom({ account, origin }: Visitor): Origin {
+  return { ...origin, actorId: account.id };
 }

@@ -1,5 +1,5 @@
 /**
- * The administrator's console: apps and people. Each page is plain HTML and works without scripts; every form comes from our
+ * The administrator's console: apps, people, and where else people sign in. Each page is plain HTML and works without scripts; every form comes from our
  * own pages, and its answer is another page, or the one page that shows a secret.
  */
 import Router from '@koa/router';
@@ -7,20 +7,30 @@ import type { Accounts } from '../accounts/accounts.ts';
 import type { Clients } from '../clients/clients.ts';
 import type { ConsoleOptions } from '../console/console.ts';
 import { createOneTimeForms } from '../console/one-time-forms.ts';
+import type { AppTokens } from '../credentials/app-tokens.ts';
 import { localeOf } from '../http/locale.ts';
+import type { Outbound } from '../http/outbound.ts';
 import { sameOrigin } from '../http/same-origin.ts';
+import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
+import { createTrial } from '../identity-providers/trial.ts';
 import type { Storage } from '../storage/storage.ts';
 import { accountRoutes } from './account-routes.ts';
 import { createAdministrators } from './administrators.ts';
 import { appRoutes } from './app-routes.ts';
+import { appTokenRoutes } from './app-token-routes.ts';
 import { createChoices } from './choices.ts';
 import { createAdminConsole } from './console.ts';
+import { identityProviderRoutes } from './identity-provider-routes.ts';
 
 export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> &
   Parameters<typeof createChoices>[0] & {
     storage: Storage;
     accounts: Accounts;
     clients: Clients;
+    appTokens: AppTokens;
+    identityProviders: IdentityProviders;
+    /** How an identity provider is tried. */
+    request: Outbound;
   };
 
 export function adminRoutes(options: AdminOptions): Router {
@@ -37,7 +47,14 @@ export function adminRoutes(options: AdminOptions): Router {
       ctx.redirect('/admin/apps');
     }),
   );
-  router.use(appRoutes({ ...options, pages, forms, choices }).routes());
-  router.use(accountRoutes({ ...options, pages, forms, choices, administrators }).routes());
+  const trial = createTrial({ request: options.request, secretOf: options.identityProviders.secretOf });
+  const shared = { ...options, pages, forms, choices };
+  const parts = [
+    appTokenRoutes(shared),
+    appRoutes(shared),
+    accountRoutes({ ...shared, administrators }),
+    identityProviderRoutes({ ...shared, trial }),
+  ];
+  for (const part of parts) router.use(part.routes());
   return router;
 }

@@ -1,0 +1,55 @@
+/** The form of an identity provider: as a browser sends it, and what it asks for. */
+import { z } from 'zod';
+import type { IdentityProvider, NewPeople } from '../identity-providers/identity-provider.ts';
+import type { IdentityProviderChanges, NewIdentityProvider } from '../identity-providers/identity-providers.ts';
+
+const text = (length: number) => z.string().max(length).default('');
+
+export const IdentityProviderForm = z.object({
+  form: text(64),
+  id: text(200),
+  kind: z.enum(['github', 'google', 'oidc']).default('github'),
+  issuer: text(5000),
+  base_url: text(5000),
+  client_id: text(1000),
+  client_secret: text(5000),
+  people: z.enum(['refuse', 'pending', 'active']).default('refuse'),
+  organization: text(100),
+});
+export type IdentityProviderForm = z.infer<typeof IdentityProviderForm>;
+
+/** Without the secret, which is not shown again. */
+export function fillFromProvider(provider: IdentityProvider): IdentityProviderForm {
+  const { id, kind, issuer, baseUrl, clientId, newPeople } = provider;
+  return IdentityProviderForm.parse({
+    id,
+    kind,
+    issuer,
+    base_url: baseUrl,
+    client_id: clientId,
+    people: newPeople.policy,
+    organization: newPeople.policy === 'refuse' ? undefined : newPeople.organizationId,
+  });
+}
+
+export function newProviderOf(sent: IdentityProviderForm): NewIdentityProvider {
+  return { id: sent.id.trim(), kind: sent.kind, issuer: filled(sent.issuer), ...changesOf(sent) };
+}
+
+/** An empty secret leaves the one that is there. */
+export function changesOf(sent: IdentityProviderForm): IdentityProviderChanges {
+  return {
+    baseUrl: filled(sent.base_url),
+    clientId: filled(sent.client_id),
+    newPeople: newPeopleOf(sent),
+    ...(sent.client_secret === '' ? {} : { clientSecret: sent.client_secret }),
+  };
+}
+
+function newPeopleOf({ people, organization }: IdentityProviderForm): NewPeople {
+  return people === 'refuse' ? { policy: people } : { policy: people, organizationId: filled(organization) };
+}
+
+function filled(field: string): string | undefined {
+  return field.trim() || undefined;
+}

@@ -1,0 +1,188 @@
+import Router from '@koa/router';
+import type Koa from 'koa';
+import type { Origin } from '../audit.ts';
+import type { Visitor } from '../console/console.ts';
+import type { OneTimeForms } from '../console/one-time-forms.ts';
+import { AppError } from '../errors.ts';
+import { form } from '../http/form.ts';
+import type { IdentityProvider } from '../identity-providers/identity-provider.ts';
+import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
+import type { Finding, Trial } from '../identity-providers/trial.ts';
+import { parseInput } from '../input.ts';
+import type { Choices } from './choices.ts';
+import { type AdminConsole, type AdminNotice, actsFrom } from './console.ts';
+import { changesOf, fillFromProvider, IdentityProviderForm, newProviderOf } from './identity-provider-form.ts';
+
+const PROVIDERS = '/admin/identity-providers';
+const SECTION = 'identity_providers';
+
+export interface IdentityProviderRoutesOptions {
+  pages: AdminConsole;
+  forms: OneTimeForms;
+  identityProviders: IdentityProviders;
+  trial: Trial;
+  choices: Choices;
+}
+
+/** What is done to a provider as a whole, after a page that says what it means. */
+interface Change {
+  notice: AdminNotice;
+  danger: boolean;
+  path: (id: string) => string;
+  run(id: string, origin: Origin): Promise<void>;
+}
+
+export function identityProviderRoutes(options: IdentityProviderRoutesOptions): Router {
+  const { pages, forms, identityProviders, trial, choices } = options;
+  const router = new Router({ prefix: PROVIDERS });
+  const changes: Record<string, Change> = {
+    disable: { notice: 'provider_disabled', danger: true, path: pathOf, run: identityProviders.disable },
+    enable: { notice: 'provider_enabled', danger: false, path: pathOf, run: identityProviders.enable },
+    delete: { notice: 'provider_deleted', danger: true, path: () => PROVIDERS, run: identityProviders.remove },
+  };
+
+  router.get(
+    '/',
+    pages.signedIn(async function listProviders(ctx, visitor) {
+      const providers = await identityProviders.list();
+      await pages.render(ctx, visitor, { section: SECTION, view: 'identity-providers', data: { providers } });
+    }),
+  );
+
+  router.get(
+    '/new',
+    pages.recentlySignedIn(async function showNewProvider(ctx, visitor) {
+      await showForm(ctx, visitor, { filled: IdentityProviderForm.parse({}) });
+    }),
+  );
+
+  router.post(
+    '/new',
+    form(),
+    pages.recentlySignedIn(async function createProvider(ctx, visitor) {
+      const sent = parseInput(IdentityProviderForm, ctx.request.body);
+      try {
+        if (!(await forms.take(visitor.account.id, sent.form))) return pages.redirect(ctx, PROVIDERS, 'form_used');
+        const { id } = await identityProviders.create(newProviderOf(sent), actsFrom(visitor));
+        pages.redirect(ctx, pathOf(id), 'provider_created');
+      } catch (error) {
+        await showForm(ctx, visitor, { filled: sent, error });
+      }
+    }),
+  );
+
+  router.get(
+    '/:id',
+    pages.signedIn(async function showProvider(ctx, visitor) {
+      await show(ctx, visitor, await existing(ctx.params.id));
+    }),
+  );
+
+  router.post(
+    '/:id/test',
+    form(),
+    pages.recentlySignedIn(
+      async function testProvider(ctx, visitor) {
+        const provider = await existing(ctx.params.id);
+        await show(ctx, visitor, provider, await trial.run(provider));
+      },
+      { returnTo: (ctx) => ctx.path.replace(/\/test$/, '') },
+    ),
+  );
+
+  router.get(
+    '/:id/edit',
+    pages.recentlySignedIn(async function showEdit(ctx, visitor) {
+      const provider = await existing(ctx.params.id);
+      await showForm(ctx, visitor, { filled: fillFromProvider(provider), provider });
+    }),
+  );
+
+  router.post(
+    '/:id/edit',
+    form(),
+    pages.recentlySignedIn(async function changeProvider(ctx, visitor) {
+      const provider = await existing(ctx.params.id);
+      const sent = parseInput(IdentityProviderForm, ctx.request.body);
+      try {
+        await identityProviders.update(provider.id, changesOf(sent), actsFrom(visitor));
+        pages.redirect(ctx, pathOf(provider.id), 'provider_saved');
+      } catch (error) {
+        // What cannot be changed is shown as it is.
+        const { id, kind, issuer } = fillFromProvider(provider);
+        await showForm(ctx, visitor, { filled: { ...sent, id, kind, issuer }, provider, error });
+      }
+    }),
+  );
+
+  for (const [name, { notice, danger, path, run }] of Object.entries(changes)) {
+    router.get(
+      `/:id/${name}`,
+      pages.recentlySignedIn(async function confirmChange(ctx, visitor) {
+        const { id, kind } = await existing(ctx.params.id);
+        const data = { what: `provider_${name}`, danger, name: id, detail: kind, back: pathOf(id), action: ctx.path };
+        await pages.render(ctx, visitor, { section: SECTION, view: 'confirm', data });
+      }),
+    );
+    router.post(
+      `/:id/${name}`,
+      form(),
+      pages.recentlySignedIn(async function change(ctx, visitor) {
+        const { id } = await existing(ctx.params.id);
+        await run(id, actsFrom(visitor));
+        pages.redirect(ctx, path(id), notice);
+      }),
+    );
+  }
+
+  async function show(ctx: Koa.Context, visitor: Visitor, provider: IdentityProvider, findings?: Finding[]) {
+    const { newPeople, sealedSecret, ...shown } = provider;
+    const organizationId = newPeople.policy === 'refuse' ? undefined : newPeople.organizationId;
+    const organization = (await choices.organizationNames([organizationId])).get(organizationId ?? '');
+    const data = {
+      provider: { ...shown, people: newPeople.policy, hasSecret: sealedSecret !== undefined },
+      organization,
+      findings,
+    };
+    await pages.render(ctx, visitor, { section: SECTION, view: 'identity-provider', data });
+  }
+
+  async function showForm(
+    ctx: Koa.Context,
+    visitor: Visitor,
+    { filled, provider, error }: { filled: IdentityProviderForm; provider?: IdentityProvider; error?: unknown },
+  ) {
+    const problem = error === undefined ? undefined : problemIn(error);
+    if (problem) ctx.status = (error as AppError).status;
+    const { client_secret: _, ...shown } = filled;
+    const data = {
+      id: provider?.id,
+      hasSecret: provider?.sealedSecret !== undefined,
+      filled: shown,
+      problem,
+      organizations: await choices.organizations(),
+      form: await forms.open(visitor.account.id),
+    };
+    await pages.render(ctx, visitor, { section: SECTION, view: 'identity-provider-form', data });
+  }
+
+  async function existing(id: unknown): Promise<IdentityProvider> {
+    const provider = await identityProviders.get(String(id));
+    if (!provider) throw new AppError('not_found', 'there is no such identity provider');
+    return provider;
+  }
+
+  return router;
+}
+
+function pathOf(id: string): string {
+  return `${PROVIDERS}/${id}`;
+}
+
+/** The field at fault. @throws whatever is no fault of the form. */
+function problemIn(error: unknown): string {
+  if (!(error instanceof AppError) || error.field === undefined) throw error;
+  if (error.code === 'conflict' && error.field === 'id') return 'id_taken';
+  if (error.code === 'invalid_request') return error.field;
+  throw error;
+}
