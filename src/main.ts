@@ -53,6 +53,9 @@ async function serve(config: Config, { log, end }: Log): Promise<void> {
     app.callback(),
   );
   const door = createDoor(server);
+  const isFirst = !cluster.isWorker || cluster.worker?.id === 1;
+  // Once it listens, nothing may end it any more.
+  const code = isFirst ? await directory.setup.code() : undefined;
   await listen(server, config);
   background.start();
   stopOnSignal(async () => {
@@ -60,9 +63,8 @@ async function serve(config: Config, { log, end }: Log): Promise<void> {
     await directory.storage.close();
     await end();
   });
-  if (cluster.isWorker && cluster.worker?.id !== 1) return;
+  if (!isFirst) return;
   console.log(`Latchkey is at ${config.issuer}`);
-  const code = await directory.setup.code();
   if (code !== undefined) console.log(`Make the first administrator: ${config.issuer}/setup?code=${code}`);
 }
 
