@@ -314,7 +314,7 @@ export async function createApp(
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
-    .use(leakedSecretsRoutes({ personalTokens, throttle }).routes())
+    .use(leakedSecretsRoutes({ personalTokens, appTokens, throttle }).routes())
     .use(docsRoutes({ issuer, assets }).routes())
     .use(feedRoutes({ clients, withdrawals }).routes())
     .use(assets.serve)

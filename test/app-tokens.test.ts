@@ -61,6 +61,19 @@ onEachEngine((openStore) => {
       expect((await failureOf(appTokens.revoke(client.id, 'nothing'))).code).to.equal('not_found');
     });
 
+    it('are revoked by whoever has found one', async () => {
+      const { token } = await create('github');
+      const report = async () => {
+        const headers = { 'content-type': 'application/json' };
+        const url = `${app.issuer}/.well-known/report-leaked-secrets`;
+        const answer = await fetch(url, { method: 'POST', headers, body: JSON.stringify({ token }) });
+        return ((await answer.json()) as { label: string }[]).map(({ label }) => label);
+      };
+      expect(await report()).to.deep.equal(['true_positive']);
+      expect(await app.directory.appTokens.recognise(token)).to.equal('revoked');
+      expect(await report()).to.deep.equal(['false_positive']);
+    });
+
     it('say when they were last used', async () => {
       const { token } = await create('github');
       const person = fakePerson();

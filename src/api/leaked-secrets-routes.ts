@@ -1,5 +1,6 @@
 import Router from '@koa/router';
 import { z } from 'zod';
+import type { AppTokens } from '../credentials/app-tokens.ts';
 import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import { json } from '../http/json.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
@@ -29,7 +30,8 @@ function toFindings({ tokens }: { tokens: string[] }): z.infer<typeof Finding>[]
 }
 
 export interface LeakedSecretsOptions {
-  personalTokens: PersonalTokens;
+  personalTokens: Pick<PersonalTokens, 'revokeLeaked'>;
+  appTokens: Pick<AppTokens, 'revokeLeaked'>;
   throttle: Throttle;
 }
 
@@ -37,7 +39,7 @@ export interface LeakedSecretsOptions {
  * Takes tokens that were found where they should not be, from anyone: who has a token may at least end it. The answer is what
  * GitHub's secret scanning partner program asks for.
  */
-export function leakedSecretsRoutes({ personalTokens, throttle }: LeakedSecretsOptions): Router {
+export function leakedSecretsRoutes({ personalTokens, appTokens, throttle }: LeakedSecretsOptions): Router {
   const router = new Router();
 
   router.post('/.well-known/report-leaked-secrets', json(), async function reportLeakedSecrets(ctx) {
@@ -45,7 +47,9 @@ export function leakedSecretsRoutes({ personalTokens, throttle }: LeakedSecretsO
     const { findings } = parseInput(Report, { findings: ctx.request.body });
     const answers = [];
     for (const { token, type } of findings) {
-      const revoked = await personalTokens.revokeLeaked(token, { address: ctx.ip });
+      const origin = { address: ctx.ip };
+      const revoked =
+        (await personalTokens.revokeLeaked(token, origin)) || (await appTokens.revokeLeaked(token, origin));
       answers.push({ token_raw: token, token_type: type, label: revoked ? 'true_positive' : 'false_positive' });
     }
     ctx.set('Cache-Control', 'no-store');

@@ -48,6 +48,8 @@ export interface AppTokens {
   list(clientId: string): Promise<ListedAppToken[]>;
   /** @throws {AppError} `not_found` when it is not this app's. Repeating it is fine. */
   revoke(clientId: string, id: string, origin?: Origin): Promise<void>;
+  /** Revokes a token that somebody has found. False when there is no such token, or it was dead already. */
+  revokeLeaked(token: string, origin?: Origin): Promise<boolean>;
   /** `revoked` when it was, or when its app or identity provider may not act; undefined for what is no app token. */
   recognise(token: string | undefined): Promise<LiveAppToken | 'revoked' | undefined>;
   /** The ids that an app has at an identity provider, by its live tokens; undefined without any. */
@@ -74,6 +76,14 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
   async function unrevoked(clientId: string): Promise<AppToken[]> {
     const found = await Array.fromAsync(tokens.all(groupOf(clientId)));
     return found.filter(({ revokedAt }) => revokedAt === undefined);
+  }
+
+  async function revoke({ digest, clientId, id }: AppToken, origin: Origin): Promise<boolean> {
+    const revoked = await tokens.update(digest, (token) =>
+      token.revokedAt === undefined ? { ...token, revokedAt: now() } : undefined,
+    );
+    if (revoked) await audit.record({ ...origin, type: 'token_revoked', clientId, detail: { app_token: id } });
+    return revoked !== undefined;
   }
 
   return {
@@ -113,10 +123,12 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
     async revoke(clientId, id, origin = {}) {
       const found = (await Array.fromAsync(tokens.all(groupOf(clientId)))).find((token) => token.id === id);
       if (!found) throw new AppError('not_found', 'there is no such app token');
-      const revoked = await tokens.update(found.digest, (token) =>
-        token.revokedAt === undefined ? { ...token, revokedAt: now() } : undefined,
-      );
-      if (revoked) await audit.record({ ...origin, type: 'token_revoked', clientId, detail: { app_token: id } });
+      await revoke(found, origin);
+    },
+
+    async revokeLeaked(token, origin = {}) {
+      const record = prefixOf(token) === 'lk_app_' ? await tokens.get(digestOf(token)) : undefined;
+      return record !== undefined && (await revoke(record, origin));
     },
 
     async recognise(token) {
