@@ -16,6 +16,7 @@ import {
 } from './support/app.ts';
 import { type Browser, createBrowser, type Landing } from './support/browser.ts';
 import { launchChromium, openProfile } from './support/chromium.ts';
+import { exchangeToken, FAKES_ALLOWED, type Fakes, fakePerson, OWN, startFakes } from './support/exchange.ts';
 import { createFlows, type Flows, formOf, OFFLINE, titleOf, walk } from './support/flow.ts';
 
 type Fields = Record<string, string | string[]>;
@@ -28,14 +29,15 @@ onEachEngine((openStore) => {
   let app: TestApp;
   let other: TestProcess;
   let elsewhere: Flows;
+  let fakes: Fakes;
   let admin: { id: string; email: string; password: string };
   let browser: Browser;
 
   before(async function start() {
     this.timeout(20_000);
-    store = await openStore();
-    app = await startApp(store);
-    other = await startProcess(store, { ISSUER: app.issuer });
+    [store, fakes] = await Promise.all([openStore(), startFakes()]);
+    app = await startApp(store, FAKES_ALLOWED);
+    other = await startProcess(store, { ...FAKES_ALLOWED, ISSUER: app.issuer });
     elsewhere = createFlows(app.issuer, other.url);
     admin = await app.person({ administrator: true, givenName: 'Ada', familyName: 'Admin' });
     browser = await signedIn(admin);
@@ -46,6 +48,7 @@ onEachEngine((openStore) => {
   after(async () => {
     await other.kill('SIGKILL');
     await app.close();
+    await fakes.close();
     await store.remove();
   });
   afterEach(() => mock.timers.reset());
@@ -611,6 +614,149 @@ onEachEngine((openStore) => {
       }
     }).timeout(20_000);
   });
+
+  describe('an identity provider', () => {
+    const SECRET = 'own-secret';
+    const hub = { kind: 'github', client_id: OWN, client_secret: SECRET };
+    let count = 0;
+
+    /** Adds one and answers its page. */
+    async function add(fields: Fields): Promise<string> {
+      count += 1;
+      const landing = await send('/admin/identity-providers/new', { id: `idp-${count}`, ...fields });
+      expect(landing.url.pathname).to.equal(`/admin/identity-providers/idp-${count}`);
+      expect(landing.text).not.to.contain(SECRET);
+      return landing.url.pathname;
+    }
+
+    const idOf = (path: string) => path.split('/').at(-1) ?? '';
+
+    it('is added, changed and deleted; its secret is never shown, and stays when none is typed', async () => {
+      const path = await add({ ...hub, base_url: fakes.github.url, people: 'pending', organization: 'acme' });
+      const provider = await app.directory.identityProviders.get(idOf(path));
+      expect(provider).to.deep.include({ kind: 'github', clientId: OWN, baseUrl: fakes.github.url });
+      expect(provider?.newPeople).to.deep.equal({ policy: 'pending', organizationId: 'acme' });
+      expect((await browser.open(`${path}/edit`)).text).not.to.contain(SECRET);
+      await send(`${path}/edit`, { client_id: OWN, base_url: fakes.github.url, people: 'active', kind: 'google' });
+      const changed = await app.directory.identityProviders.get(idOf(path));
+      expect([changed?.kind, changed?.newPeople.policy]).to.deep.equal(['github', 'active']);
+      if (changed) expect(await app.directory.identityProviders.secretOf(changed)).to.equal(SECRET);
+      await send(`${path}/disable`);
+      expect(await app.directory.identityProviders.findActive(idOf(path))).to.equal(undefined);
+      await send(`${path}/enable`);
+      expect(await app.directory.identityProviders.findActive(idOf(path))).not.to.equal(undefined);
+      await send(`${path}/delete`);
+      expect(await statusOf(browser.open(path))).to.equal(404);
+      const { events } = await app.directory.audit.list({ accountId: admin.id });
+      expect(events.filter(({ detail }) => detail?.identity_provider === idOf(path))).to.have.length(4);
+    });
+
+    it('with something wrong is not added, and the field says what', async () => {
+      const known = await app.directory.identityProviders.list();
+      const wrong: [fields: Fields, problem: string][] = [
+        [{ ...hub, id: 'a b' }, 'id'],
+        [{ ...hub, id: '' }, 'id'],
+        [{ ...hub, client_secret: '' }, 'client_secret'],
+        [{ ...hub, client_id: '' }, 'client_id'],
+        [{ ...hub, client_id: 'two words' }, 'client_id'],
+        [{ ...hub, base_url: 'javascript:alert(1)' }, 'base_url'],
+        [{ ...hub, base_url: 'https://a:b@hub.example' }, 'base_url'],
+        [{ ...hub, issuer: 'https://hub.example' }, 'issuer'],
+        [{ kind: 'oidc' }, 'issuer'],
+        [{ kind: 'oidc', issuer: '/etc/passwd' }, 'issuer'],
+        [{ kind: 'google', people: 'active', organization: 'nowhere' }, 'organization'],
+      ];
+      for (const [fields, field] of wrong) {
+        const { response, text } = await send('/admin/identity-providers/new', { id: 'new', ...fields });
+        expect(response?.status, JSON.stringify(fields)).to.equal(400);
+        expect(text, JSON.stringify(fields)).to.contain(`id="${field}-problem"`).and.not.to.contain(SECRET);
+      }
+      expect(await statusOf(send('/admin/identity-providers/new', { id: 'new', kind: 'saml' }))).to.equal(400);
+      expect(await app.directory.identityProviders.list()).to.deep.equal(known);
+      const path = await add({ kind: 'google' });
+      expect(
+        await statusOf(send('/admin/identity-providers/new', { id: idOf(path).toUpperCase(), kind: 'google' })),
+      ).to.equal(409);
+    });
+
+    it('is tested, which says which setting is wrong', async () => {
+      const { github, google, openid } = fakes;
+      const corp = { kind: 'oidc', issuer: openid.url, client_id: OWN };
+      const trials: [fields: Fields, finding: RegExp][] = [
+        [{ ...hub, base_url: github.url }, /It knows the client ID and the secret/],
+        [{ ...hub, base_url: github.url, client_secret: 'wrong' }, /refuses the client ID or the secret/],
+        [{ ...hub, base_url: 'http://10.0.0.1' }, /private network/],
+        [{ ...hub, base_url: 'http://localhost:1' }, /Nothing answers at this address/],
+        [{ kind: 'google', base_url: google.url }, /Its keys can be read/],
+        [{ ...corp, client_secret: SECRET }, /It knows the client ID and the secret/],
+        [{ ...corp, client_secret: 'wrong' }, /refuses the client ID or the secret/],
+        [corp, /were not tried/],
+        [{ ...corp, issuer: `${openid.url}/` }, /calls itself “http:\/\/localhost:\d+”/],
+        [{ ...corp, issuer: `${openid.url}/elsewhere` }, /no discovery document at this address \(status 404\)/],
+      ];
+      for (const [fields, finding] of trials) {
+        const { text } = await post(`${await add(fields)}/test`);
+        expect(unescaped(text), JSON.stringify(fields)).to.match(finding);
+      }
+      openid.misbehave = (request, response) => {
+        const isKeys = request.url === '/keys';
+        const metadata = { issuer: openid.url, jwks_uri: `${openid.url}/keys` };
+        response.writeHead(200).end(isKeys ? '<html>' : JSON.stringify(metadata));
+      };
+      const { text } = await post(`${await add(corp)}/test`);
+      openid.misbehave = undefined;
+      expect(unescaped(text)).to.contain('What it calls its keys are none');
+    });
+
+    it('gives an app tokens, shown once, that exchange until they are revoked', async () => {
+      const path = await add({ kind: 'oidc', issuer: fakes.openid.url, client_id: OWN, client_secret: SECRET });
+      const client = await register({ exchanged_token_lifetime: '900' });
+      const tokens = `/admin/apps/${client.id}/tokens`;
+      const wrong: [fields: Fields, problem: string][] = [
+        [{ identity_provider: 'nowhere' }, 'identity_provider'],
+        [{ identity_provider: idOf(path), provider_client_ids: 'ä' }, 'provider_client_ids'],
+      ];
+      for (const [fields, field] of wrong) {
+        const { response, text } = await send(`${tokens}/new`, fields);
+        expect([response?.status, text.includes(`id="${field}-problem"`)]).to.deep.equal([400, true]);
+      }
+      const { text } = await send(`${tokens}/new`, {
+        identity_provider: idOf(path),
+        provider_client_ids: `${OWN}\r\nmore`,
+      });
+      const token = codeIn(text, 'token');
+      const page = (await browser.open(`/admin/apps/${client.id}`)).text;
+      expect(page).to.contain(`${OWN}, more`).and.not.to.contain(token);
+      expect(await app.directory.appTokens.list(client.id)).to.have.length(1);
+
+      const person = fakePerson();
+      const { id: accountId } = await app.person();
+      await app.directory.links.add({ identityProviderId: idOf(path), subject: person.subject, accountId });
+      const exchanged = await exchangeToken(other.url, token, await fakes.openid.idToken(person, OWN));
+      expect([exchanged.status, exchanged.body.expires_in]).to.deep.equal([200, 900]);
+
+      const [, revoke = ''] = /href="([^"]*\/tokens\/[^"]+\/revoke)"/.exec(page) ?? [];
+      const another = await register();
+      expect(await statusOf(post(revoke.replace(client.id, another.id)))).to.equal(404);
+      await send(revoke);
+      expect((await exchangeToken(other.url, token, await fakes.openid.idToken(person, OWN))).status).to.equal(401);
+      expect((await browser.open(`/admin/apps/${client.id}`)).text).not.to.contain(`${OWN}, more`);
+    });
+
+    it('is for administrators alone', async () => {
+      const path = await add({ kind: 'google' });
+      const nobody = await signedIn(await app.person());
+      for (const page of ['/admin/identity-providers', '/admin/identity-providers/new', path, `${path}/edit`]) {
+        expect(await statusOf(nobody.open(page)), page).to.equal(403);
+      }
+      for (const change of ['test', 'edit', 'disable', 'delete']) {
+        expect(await statusOf(post(`${path}/${change}`, {}, nobody)), change).to.equal(403);
+        const elsewhereForm = post(`${path}/${change}`, {}, browser, { origin: 'https://evil.example' });
+        expect(await statusOf(elsewhereForm), change).to.equal(403);
+      }
+      expect(await app.directory.identityProviders.findActive(idOf(path))).not.to.equal(undefined);
+    });
+  });
 });
 
 describe('the administrator’s pages in a browser', function pages() {
@@ -733,6 +879,36 @@ describe('the administrator’s pages in a browser', function pages() {
       await page.click('.button--danger');
       await page.getByText('This is the only administrator').waitFor();
       await look(page, 'Disable this account?');
+    });
+  });
+
+  it('lead from adding an identity provider to testing it and to an app token', async () => {
+    const client = await app.client({ name: 'Exchanger' });
+    await visit(true, async (page) => {
+      await page.click('text=Identity providers');
+      await look(page, 'Identity providers');
+      await page.click('.page-head .button--primary');
+      await look(page, 'Add an identity provider');
+      await page.fill('#id', 'corp');
+      await page.check('[value=oidc]');
+      await page.fill('#issuer', 'nowhere');
+      await submit(page);
+      await page.locator('#issuer-problem').waitFor();
+      await look(page, 'Add an identity provider');
+      await page.fill('#issuer', 'http://localhost:1');
+      await submit(page);
+      await page.getByText('The identity provider was added').waitFor();
+      await page.click('form[action$="/test"] .button');
+      await page.locator('.findings__item--bad').waitFor();
+      await look(page, 'corp');
+      await page.goto(`${app.issuer}/admin/apps/${client.id}`);
+      await page.click('text=New app token');
+      await look(page, 'New app token');
+      await page.fill('#provider_client_ids', 'exchanger');
+      await submit(page);
+      await look(page, 'New app token of Exchanger');
+      await page.click('text=I have copied it');
+      await look(page, 'Exchanger');
     });
   });
 

@@ -27,8 +27,14 @@ export const AppForm = z.object({
   post_logout_redirect_uris: z.string().default(''),
   backchannel_logout_uri: text(5000),
   permission: checked.default([]),
+  /** Seconds. */
+  exchanged_token_lifetime: text(20),
 });
 export type AppForm = z.infer<typeof AppForm>;
+
+/** Seconds that are offered for a token that an app gets for one of an identity provider. */
+export const EXCHANGED_LIFETIMES = [900, 3600, 7200, 14_400];
+const USUAL_LIFETIME = 3600;
 
 /** One line of a field that is wrong, or the field itself. */
 export interface Problem {
@@ -50,10 +56,11 @@ const FIELD_OF = {
   policyUri: 'policy_uri',
   tosUri: 'tos_uri',
   backchannelLogoutUri: 'backchannel_logout_uri',
+  exchangedTokenLifetime: 'exchanged_token_lifetime',
 } as const;
 
 export function emptyAppForm(): AppForm {
-  return AppForm.parse({});
+  return AppForm.parse({ exchanged_token_lifetime: String(USUAL_LIFETIME) });
 }
 
 /** The form as it would have to be sent to make the app what it is. */
@@ -78,6 +85,7 @@ export function fillFromClient(client: Client): AppForm {
     post_logout_redirect_uris: client.postLogoutRedirectUris.join('\n'),
     backchannel_logout_uri: client.backchannelLogoutUri,
     permission: [...client.permissions],
+    exchanged_token_lifetime: String(client.exchangedTokenLifetime ?? USUAL_LIFETIME),
   });
 }
 
@@ -101,6 +109,7 @@ export function clientOf(sent: AppForm): ClientChanges & { name: string } {
     trusted: has('trusted'),
     implicit: has('implicit'),
     permissions: sent.permission,
+    exchangedTokenLifetime: sent.exchanged_token_lifetime === '' ? undefined : Number(sent.exchanged_token_lifetime),
   };
 }
 

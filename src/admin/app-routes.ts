@@ -14,6 +14,7 @@ import { parseInput } from '../input.ts';
 import {
   AppForm,
   clientOf,
+  EXCHANGED_LIFETIMES,
   emptyAppForm,
   fillFromClient,
   type Problems,
@@ -236,6 +237,9 @@ export function appRoutes(options: AppRoutesOptions): Router {
       filled,
       problems,
       uses: USES,
+      lifetimes: [...new Set([...EXCHANGED_LIFETIMES, Number(filled.exchanged_token_lifetime)])].filter(
+        (seconds) => seconds > 0,
+      ),
       organizations: await choices.organizations(),
       permissions: [{ name: BUILT_IN_PERMISSION }, ...(await choices.permissions())],
       form: await forms.open(visitor.account.id),
