@@ -113,7 +113,7 @@ export function createEngine(options: EngineOptions): Engine {
       await noteApp(context);
       await writeTrail(context, audit);
       if (isClientRefused(context)) await countRefusedClient(ctx);
-      if (ctx.status === 503) ctx.set('Retry-After', '2');
+      if (ctx.status === 503 && !ctx.response.get('Retry-After')) ctx.set('Retry-After', '2');
     },
 
     async browserSession(ctx) {
