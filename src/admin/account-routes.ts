@@ -68,14 +68,18 @@ export function accountRoutes({ pages, forms, accounts, administrators, choices 
     '/',
     pages.signedIn(async function listAccounts(ctx, visitor) {
       const { q, status, after } = ListQuery.parse(ctx.query);
+      const hasStatus = (account: Account) => status === '' || account.status === status;
       const { found, next } = await search({
         async list(page) {
           const { accounts: records, ...rest } = await accounts.list(page);
           return { records, ...rest };
         },
-        matches: (account) => (status === '' || account.status === status) && isMeant(account, q),
+        matches: (account) => hasStatus(account) && isMeant(account, q),
         after,
       });
+      // A whole e-mail is found however many accounts there are.
+      const exact = after === undefined ? await accounts.findByEmail(q) : undefined;
+      if (exact && hasStatus(exact) && !found.some(({ id }) => id === exact.id)) found.push(exact);
       const organizations = await choices.organizationNames(found.map(({ organizationId }) => organizationId));
       const people = found.map(shown).toSorted((a, b) => a.name.localeCompare(b.name));
       const data = { people, organizations, q, status, next, after };

@@ -12,7 +12,7 @@ export const ListQuery = z.object({
 const ENOUGH = 50;
 const PART = 50;
 /** Records looked at for one page; beyond them the person goes on when they want to. */
-const MOST_LOOKED_AT = 2000;
+const MOST_LOOKED_AT = 10_000;
 
 /** What a page of a list was asked for. */
 export interface Search<T> {
