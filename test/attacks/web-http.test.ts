@@ -1,6 +1,5 @@
 import { once } from 'node:events';
 import { connect } from 'node:net';
-import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { expect } from 'chai';
@@ -78,7 +77,6 @@ describe('an attacker of the wire', () => {
   });
 
   it('cannot stall the server with headers that are expensive to read', async () => {
-    const delay = monitorEventLoopDelay({ resolution: 1 });
     const heavy = [
       ',',
       ' ,',
@@ -112,16 +110,16 @@ describe('an attacker of the wire', () => {
       'origin',
       'sec-fetch-site',
     ];
-    delay.enable();
     for (const name of names) {
       for (const part of heavy) {
         const value = `a${part.repeat(Math.floor(14_000 / part.length))}a`;
+        const before = process.cpuUsage();
         const { status } = await target.send('/account', { headers: { [name]: value } });
+        const { user, system } = process.cpuUsage(before);
         expect(status, `${name}: ${part}`).to.be.oneOf([302, 303, 400]);
+        expect((user + system) / 1_000, `milliseconds of work for ${name}: ${part}`).to.be.lessThan(50);
       }
     }
-    delay.disable();
-    expect(delay.percentile(99.9) / 1e6, 'milliseconds').to.be.lessThan(50);
   });
 
   it('cannot get in with three hundred cookies, or with names and values nobody sends', async () => {
