@@ -410,7 +410,7 @@ describe('a server under strain', function strain() {
     execFileSync('mkfifo', [fifo]);
     const unread = openSync(fifo, 'r+');
     const child = await start(RUN, ['ignore', unread, 'ignore']);
-    await fillLog(600); // a pipe takes 64 kB, some 250 lines
+    await fillLog(400); // a pipe takes 64 kB, some 250 lines
     await stopsInTime(child);
     closeSync(unread);
   });
