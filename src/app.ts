@@ -121,7 +121,14 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     organizationName,
     permissionNames: permissions.names,
   });
-  const clients = createClients({ storage, now, audit, permissions, endGrants: sessions.endGrants });
+  const clients = createClients({
+    storage,
+    now,
+    audit,
+    permissions,
+    organizationName,
+    endGrants: sessions.endGrants,
+  });
   const identityProviders = createIdentityProviders({
     storage,
     now,

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
 import type { Account } from './accounts/account.ts';
 import { type Directory, openDirectory } from './app.ts';
+import type { Client } from './clients/client.ts';
 import { readConfig } from './config.ts';
 import { AppError } from './errors.ts';
 import type { NewIdentityProvider } from './identity-providers/identity-providers.ts';
@@ -102,6 +103,17 @@ app
   .option('--organization <id>')
   .option('--jwks <file>', 'signs its requests with these keys instead of having a secret')
   .action(on(createClient));
+
+app
+  .command('sso <client_id>')
+  .description('let an app sign people in by its own word')
+  .requiredOption('--organization <id>', 'whose people; may be repeated', collect)
+  .requiredOption('--permission <name...>', 'that it may give them; several may follow')
+  .option('--next-origin <origin>', 'where a sign-in may lead to; may be repeated', collect, [])
+  .option('--email-domain <domain>', "that people's e-mails must end in; may be repeated", collect)
+  .option('--existing-people', 'makes no accounts', false)
+  .option('--rate <number>', 'sign-ins a minute', Number)
+  .action(on(allowPartnerSignIn));
 
 const appToken = app.command('token').description("what an app's server exchanges its users' tokens with");
 appToken
@@ -226,11 +238,8 @@ interface ClientOptions {
   jwks?: string;
 }
 
-async function createClient({ clients, organizations }: Directory, options: ClientOptions): Promise<Result> {
+async function createClient({ clients }: Directory, options: ClientOptions): Promise<Result> {
   const { redirectUri, postLogoutRedirectUri, permission, organization, jwks, ...client } = options;
-  if (organization !== undefined && !(await organizations.get(organization))) {
-    throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
-  }
   const made = await clients.create({
     ...client,
     redirectUris: redirectUri,
@@ -240,6 +249,48 @@ async function createClient({ clients, organizations }: Directory, options: Clie
     ...(jwks === undefined ? {} : { jwks: JSON.parse(readFileSync(jwks, 'utf8')) }),
   });
   return { client_id: made.client.id, client_secret: made.secret ?? null };
+}
+
+interface PartnerSignInOptions {
+  organization: string[];
+  permission: string[];
+  nextOrigin: string[];
+  emailDomain?: string[];
+  existingPeople: boolean;
+  rate?: number;
+}
+
+/** What an app gives people it may ask for as well. */
+async function allowPartnerSignIn(
+  { clients }: Directory,
+  clientId: string,
+  options: PartnerSignInOptions,
+): Promise<Result> {
+  const known = await clients.get(clientId);
+  if (!known) throw new AppError('not_found', 'there is no such app');
+  const { client } = await clients.update(clientId, {
+    permissions: [...new Set([...known.permissions, ...options.permission])],
+    sso: {
+      organizationIds: options.organization,
+      permissions: options.permission,
+      nextOrigins: options.nextOrigin,
+      createsPeople: !options.existingPeople,
+      ...(options.emailDomain && { emailDomains: options.emailDomain }),
+      ...(options.rate !== undefined && { ratePerMinute: options.rate }),
+    },
+  });
+  return { client_id: client.id, ...shownSso(client.sso) };
+}
+
+function shownSso(sso: Client['sso']): Result {
+  return {
+    organizations: sso?.organizationIds,
+    email_domains: sso?.emailDomains,
+    permissions: sso?.permissions,
+    creates_people: sso?.createsPeople,
+    next_origins: sso?.nextOrigins,
+    rate_per_minute: sso?.ratePerMinute,
+  };
 }
 
 /** Opens the store for one command and prints what it answers. */
@@ -261,7 +312,7 @@ function print(result: Result): void {
   console.log(program.opts().json ? JSON.stringify(result) : lines.join('\n'));
 }
 
-function collect(value: string, earlier: string[]): string[] {
+function collect(value: string, earlier: string[] = []): string[] {
   return [...earlier, value];
 }
 

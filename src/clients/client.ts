@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { line } from '../accounts/text.ts';
+import { PartnerSignIn } from './partner-sign-in.ts';
 import { redirectUriProblem } from './redirect-uri.ts';
 
 const Instant = z.number().int().nonnegative();
@@ -63,6 +64,8 @@ export const Client = z.object({
     .min(60, 'must be 60 seconds or more')
     .max(4 * 60 * 60, 'must be at most 4 hours')
     .optional(),
+  /** Absent: it may sign nobody in by its own word. */
+  sso: PartnerSignIn.optional(),
   secrets: z.array(ClientSecret).max(2),
   /** Public keys for `private_key_jwt` (OIDC Core §9), used instead of secrets when present. */
   jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())).min(1).max(20) }).optional(),

@@ -12,6 +12,7 @@ import type { Permissions } from '../permissions/permissions.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Client, type ClientSecret, secretIdOf } from './client.ts';
+import type { PartnerSignIn } from './partner-sign-in.ts';
 import { isPublicKey } from './public-key.ts';
 
 /** What an administrator says of a new app; everything else has a default. */
@@ -84,11 +85,14 @@ export interface ClientsOptions {
   now: () => number;
   audit: Audit;
   permissions: Permissions;
+  /** Undefined when there is no such organization. */
+  organizationName(id: string): Promise<string | undefined>;
   /** Ends everything an app was given; called again after a crash. */
   endGrants(clientId: string): Promise<void>;
 }
 
-export function createClients({ storage, now, audit, permissions, endGrants }: ClientsOptions): Clients {
+export function createClients(options: ClientsOptions): Clients {
+  const { storage, now, audit, permissions, endGrants } = options;
   const clients = collection(storage, { kind: 'client', version: 1, schema: Client });
 
   async function checkPermissions(names: readonly string[]): Promise<void> {
@@ -98,6 +102,21 @@ export function createClients({ storage, now, audit, permissions, endGrants }: C
       throw new AppError('invalid_request', `there is no permission ${JSON.stringify(unknown)}`, {
         field: 'permission',
       });
+  }
+
+  async function checkOrganizations(ids: readonly (string | undefined)[]): Promise<void> {
+    for (const id of ids) {
+      if (id !== undefined && (await options.organizationName(id)) === undefined)
+        throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
+    }
+  }
+
+  /** What an app gives people it must be able to use; what everybody holds anyway is nothing to give. */
+  async function checkSso({ permissions: names, organizationIds }: PartnerSignIn): Promise<void> {
+    await checkOrganizations(organizationIds);
+    await checkPermissions(names);
+    if (names.includes(BUILT_IN_PERMISSION))
+      throw new AppError('invalid_request', `${BUILT_IN_PERMISSION} is not given by apps`, { field: 'permission' });
   }
 
   /** @throws {AppError} `not_found`, or what `next` throws. */
@@ -131,6 +150,7 @@ export function createClients({ storage, now, audit, permissions, endGrants }: C
     async create(input, origin = {}) {
       const wanted = parseInput(NewClient, input);
       checkFlows(wanted);
+      await checkOrganizations([wanted.organizationId]);
       await checkPermissions(wanted.permissions);
       const { secret, kept } = newSecret();
       const client: Client = {
@@ -147,7 +167,9 @@ export function createClients({ storage, now, audit, permissions, endGrants }: C
 
     async update(id, input, origin = {}) {
       const changes = parseInput(ClientChanges, input);
+      await checkOrganizations([changes.organizationId]);
       await checkPermissions(changes.permissions ?? []);
+      if (changes.sso) await checkSso(changes.sso);
       const { secret, kept } = newSecret();
       const client = await change(id, (current) => {
         const next = { ...current, ...changes } as Client;
@@ -209,14 +231,17 @@ export function isClientSecret(digests: readonly string[], presented: string): b
   return digests.map((known) => timingSafeEqual(Buffer.from(known), digest)).includes(true);
 }
 
-type Flows = Pick<Client, 'public' | 'implicit' | 'clientCredentials' | 'redirectUris'>;
+type Flows = Pick<Client, 'public' | 'implicit' | 'clientCredentials' | 'redirectUris' | 'jwks' | 'sso'>;
 
 /** @throws {AppError} `invalid_request` for what does not go together. */
-function checkFlows({ public: isPublic, implicit, clientCredentials, redirectUris }: Flows): void {
+function checkFlows({ public: isPublic, implicit, clientCredentials, redirectUris, jwks, sso }: Flows): void {
   if (isPublic && clientCredentials) {
     throw new AppError('invalid_request', 'an app without a secret cannot use client credentials', {
       field: 'client_credentials',
     });
+  }
+  if (sso && !hasSecrets({ public: isPublic, jwks })) {
+    throw new AppError('invalid_request', 'an app without a secret cannot sign people in', { field: 'sso' });
   }
   if (implicit && redirectUris.length === 0) {
     throw new AppError('invalid_request', 'the implicit flow needs a redirect URI', { field: 'redirect_uris' });
