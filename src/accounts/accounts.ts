@@ -38,6 +38,7 @@ const AccountChanges = Profile.extend({
   permissions: Account.shape.permissions.optional(),
 });
 export type AccountChanges = z.input<typeof AccountChanges>;
+type ChangeOf = (account: Account) => AccountChanges | undefined;
 
 /** Parsed when there is no account, which must not be quicker than when there is one. */
 const NOBODY: Account = {
@@ -67,8 +68,11 @@ export interface Accounts {
   findByEmail(email: string): Promise<Account | undefined>;
   /** @throws {AppError} `not_found` */
   find(idOrEmail: string): Promise<Account>;
-  /** @throws {AppError} `not_found`, or as `create` does. */
-  update(id: string, changes: AccountChanges, origin?: Origin): Promise<Account>;
+  /**
+   * @param changes Or a pure function that works them out from the account as it is; undefined for none.
+   * @throws {AppError} `not_found`, as `create` does, or what the function throws.
+   */
+  update(id: string, changes: AccountChanges | ChangeOf, origin?: Origin): Promise<Account>;
   /**
    * Also ends all sessions, but for the one with the uid `keepSession`, and all grants.
    * @throws {AppError} `not_found`, or `invalid_request` when the policy refuses it.
@@ -163,16 +167,17 @@ export function createAccounts(options: AccountsOptions): Accounts {
   }
 
   /** The groups that go with a change depend on what it is made to, so it is made only to what they were worked out from. */
-  async function change(id: string, changes: z.output<typeof AccountChanges>): Promise<Account> {
+  async function change(id: string, changeOf: ChangeOf): Promise<Account> {
     const seen = await getOrFail(id);
-    const groups = groupsOf(changedBy(seen, changes));
+    const changed = (account: Account) => changedBy(account, parseInput(AccountChanges, changeOf(account) ?? {}));
+    const groups = groupsOf(changed(seen));
     const isSeen = (account: Account) => isDeepStrictEqual(groupsOf(account), groupsOf(seen));
-    const changed = await accounts.update(
+    const written = await accounts.update(
       id,
-      (account) => (isSeen(account) ? { ...changedBy(account, changes), updatedAt: now() } : undefined),
+      (account) => (isSeen(account) ? { ...changed(account), updatedAt: now() } : undefined),
       { groups },
     );
-    return changed ?? change(id, changes);
+    return written ?? change(id, changeOf);
   }
 
   const record = (type: AuditEventType, accountId: string, origin: Origin, detail?: Record<string, string>) =>
@@ -210,10 +215,14 @@ export function createAccounts(options: AccountsOptions): Accounts {
     },
 
     async update(id, input, origin = {}) {
-      const changes = parseInput(AccountChanges, input);
+      const changeOf = typeof input === 'function' ? input : () => input;
+      const seen = await getOrFail(id);
+      const wanted = changeOf(seen);
+      if (!wanted) return seen;
+      const changes = parseInput(AccountChanges, wanted);
       await checkOrganization(changes.organizationId);
       await checkPermissions(changes.permissions ?? []);
-      const account = await change(id, changes);
+      const account = await change(id, changeOf);
       await record('account_changed', id, origin, { changed: Object.keys(changes).join(' ') });
       return account;
     },
