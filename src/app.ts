@@ -29,6 +29,7 @@ import { createAssets } from './http/assets.ts';
 import { tokenOf } from './http/authorization.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
+import { createInProcess } from './http/in-process.ts';
 import { createOutbound } from './http/outbound.ts';
 import { plainBody } from './http/plain-body.ts';
 import { createThrottle } from './http/rate-limit.ts';
@@ -56,6 +57,7 @@ import { createBackchannelLogout } from './oidc/backchannel-logout.ts';
 import { claimsOf } from './oidc/claims.ts';
 import { toMetadata } from './oidc/client-metadata.ts';
 import { consentGroup, createConsents } from './oidc/consents.ts';
+import { createEndAccessToken } from './oidc/end-access-token.ts';
 import { createEngine } from './oidc/engine.ts';
 import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
@@ -65,6 +67,7 @@ import { createIssueAccessToken } from './oidc/issue-access-token.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
 import { ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
 import { createSessions } from './oidc/sessions.ts';
+import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
@@ -75,6 +78,11 @@ import { restRoutes } from './rest/routes.ts';
 import { createSchedule } from './schedule.ts';
 import { setupRoutes } from './setup/routes.ts';
 import { createSetup } from './setup/setup.ts';
+import { ssoBrowserRoutes } from './sso/browser-routes.ts';
+import { createPartnerSignIn } from './sso/partner-sign-in.ts';
+import { createPartners } from './sso/partners.ts';
+import { ssoRoutes } from './sso/routes.ts';
+import { createSsoTokens } from './sso/sso-tokens.ts';
 import { observed } from './storage/observed.ts';
 import { directoryOf, openStorage } from './storage/open.ts';
 import { createSealing } from './storage/sealing.ts';
@@ -108,6 +116,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   const organizationName = async (id: string) => (await organizations.get(id))?.name;
   const accountExists = async (id: string) => (await accounts.get(id)) !== undefined;
   const links = createLinks({ storage, now, audit, accountExists });
+  const partners = createPartners({ storage, now });
   const accounts = createAccounts({
     storage,
     now,
@@ -116,6 +125,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     endSessions: sessions.endAll,
     async forget(accountId) {
       await links.removeAll(accountId);
+      await partners.forgetAll(accountId);
       for (const group of [consentGroup(accountId), personalTokenGroup(accountId)]) await eraseGroup(storage, group);
     },
     organizationName,
@@ -157,6 +167,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     setup,
     personalTokens,
     links,
+    partners,
     identityProviders,
     appTokens,
   };
@@ -189,6 +200,7 @@ export async function createApp(
     sessions,
     setup,
     links,
+    partners,
     identityProviders,
     appTokens,
   } = directory;
@@ -246,6 +258,7 @@ export async function createApp(
 
   const grants = createGrants({ accounts, clients, consents });
   const outbound = createOutbound({ allow: config.outboundAllow });
+  const issueAccessToken = createIssueAccessToken({ storage, now, provider: () => engine.provider() });
   const exchange = createExchange({
     appTokens,
     clients,
@@ -258,7 +271,7 @@ export async function createApp(
     links,
     accounts,
     welcome: createWelcome({ storage, accounts, links }),
-    issue: createIssueAccessToken({ storage, now, provider: () => engine.provider() }),
+    issue: issueAccessToken,
     audit,
   });
   const backchannelLogout = createBackchannelLogout({
@@ -308,6 +321,17 @@ export async function createApp(
     audit,
   });
 
+  const ssoTokens = createSsoTokens({ storage, now });
+  const partnerSignIn = createPartnerSignIn({
+    accounts,
+    clients,
+    organizationName: async (id) => (await organizations.get(id))?.name,
+    tokens: ssoTokens,
+    partners,
+    audit,
+  });
+  const signInAtOnce = createSignInAtOnce({ listener: () => app.callback(), provider: engine.provider });
+
   const callers = createCallers({ verifier, tokenOf, findSession: engine.browserSession });
 
   const app = new Koa({ proxy: true, keys: sealing.cookieKeys });
@@ -320,6 +344,7 @@ export async function createApp(
     .use(plainBody) // not before what proxies ask with the headers of another request
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
+    .use(ssoRoutes({ partnerSignIn, tokens: ssoTokens, issue: issueAccessToken, sessions, throttle, audit }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(leakedSecretsRoutes({ personalTokens, appTokens, throttle }).routes())
     .use(docsRoutes({ issuer, assets }).routes())
@@ -372,6 +397,23 @@ export async function createApp(
         appTokens,
         identityProviders,
         request: outbound,
+        inProcess: createInProcess(() => app.callback()),
+        endAccessToken: createEndAccessToken(engine.provider),
+        audit,
+      }).routes(),
+    )
+    .use(
+      ssoBrowserRoutes({
+        issuer,
+        now,
+        views,
+        audit,
+        partnerSignIn,
+        signInAtOnce,
+        consents,
+        sessions,
+        findSession: engine.browserSession,
+        describe: describeClient,
       }).routes(),
     )
     .use(formRequestRoutes().routes())

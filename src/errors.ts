@@ -7,6 +7,7 @@ export const STATUS_OF = {
   invalid_grant: 400,
   invalid_scope: 400,
   interaction_expired: 400,
+  sso_token_used: 400,
   invalid_client: 401,
   invalid_token: 401,
   expired_token: 401,

@@ -52,7 +52,7 @@ export function createErrorAnswers({ views, log }: { views: Views; log: Logger }
   async function answer(ctx: Koa.Context, error: AppError): Promise<void> {
     const { code, status } = error;
     const detail = code === 'server_error' ? undefined : error.message;
-    if (status === 401) ctx.set('WWW-Authenticate', 'Bearer, Token');
+    if (status === 401) ctx.set('WWW-Authenticate', code === 'invalid_client' ? 'Basic' : 'Bearer, Token');
     if (status === 503 || error.retryAfter !== undefined) ctx.set('Retry-After', String(error.retryAfter ?? 2));
     ctx.set('Cache-Control', 'no-store');
     const report = { code, status, detail, cause: error.cause ?? (status >= 500 ? error : undefined) };

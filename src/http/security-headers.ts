@@ -65,7 +65,9 @@ export function allowFormTarget(ctx: Koa.Context, uri: string): void {
   const targets = TARGETS_LIKE[url.protocol] ?? url.protocol;
   ctx.set(
     'Content-Security-Policy',
-    policy.replace(/form-action [^;]*/, (directive) => `${directive} ${targets}`),
+    policy.replace(/form-action [^;]*/, (directive) =>
+      directive.includes(targets) ? directive : `${directive} ${targets}`,
+    ),
   );
 }
 

@@ -27,7 +27,7 @@ export interface Engine {
 }
 
 /** Wrong proofs of being an app from one source, for any app. Secrets cannot be guessed; this stops the noise. */
-const REFUSED_CLIENTS: Rule = { name: 'client-authentication', limit: 100, window: 60 };
+export const REFUSED_CLIENTS: Rule = { name: 'client-authentication', limit: 100, window: 60 };
 
 /** What these answer is made of the keys and settings alone: they go on when the store is out of reach. */
 const STATIC_DOCUMENTS: ReadonlySet<string> = new Set([

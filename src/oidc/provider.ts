@@ -3,7 +3,7 @@
  * Knows the engine; what people, apps and pages are comes in as functions.
  */
 
-import type { Adapter, Configuration, ErrorOut, JWK, KoaContextWithOIDC, ResponseType } from 'oidc-provider';
+import type { Adapter, Client, Configuration, ErrorOut, JWK, KoaContextWithOIDC, ResponseType } from 'oidc-provider';
 import Provider, { errors } from 'oidc-provider';
 import { type Account, BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import { isClientSecret } from '../clients/clients.ts';
@@ -35,6 +35,9 @@ const LIFETIME = {
 /** Authentication context of a password sign-in, in `acr` (OIDC Core §2). */
 export const ACR_PASSWORD = 'urn:latchkey:acr:password';
 
+/** Authentication context of a sign-in by a partner's word. */
+export const ACR_SSO = 'urn:latchkey:acr:sso';
+
 /** The engine's client for our own pages: signing in to them runs an ordinary authorization request. */
 export const CONSOLE_CLIENT_ID = 'latchkey-console';
 
@@ -48,6 +51,9 @@ export const ROUTES = {
   token: '/identity/token',
   userinfo: '/identity/userinfo',
 } as const;
+
+/** Where the answer comes to when an administrator tries an app. No redirect URI of any app, so nothing is made of it. */
+export const TRIAL_CALLBACK = '/admin/apps/try/callback';
 
 /** What the engine shows people; the pages themselves are not its business. */
 export interface EnginePages {
@@ -89,7 +95,7 @@ export function createProvider(options: ProviderOptions): Provider {
 
     scopes: [...OPENID_SCOPES, BUILT_IN_PERMISSION, ...options.permissions],
     claims: CLAIMS_OF_SCOPE,
-    acrValues: [ACR_PASSWORD],
+    acrValues: [ACR_PASSWORD, ACR_SSO],
     // Existing clients read name, e-mail and organization from the ID token itself.
     conformIdTokenClaims: false,
     subjectTypes: ['public'],
@@ -191,6 +197,7 @@ export function createProvider(options: ProviderOptions): Provider {
   registerTokenExchange(provider, options.exchange);
   compareSecretsAsDigests(provider);
   allowLoopbackForImplicit(provider);
+  answerTrials(provider);
   issueAudienceAsArray(provider);
   nameIssuerInEveryAnswer(provider);
   sendBackchannelLogouts(provider, options.sendLogout);
@@ -280,6 +287,17 @@ function allowLoopbackForImplicit(provider: Provider): void {
   prototype.invalidate = function (message, code) {
     if (code === 'implicit-force-https' || code === 'implicit-forbid-localhost') return;
     invalidate.call(this, message, code);
+  };
+}
+
+/** An app that signs people in can be tried: its request may name our page, to the letter, beside its own. */
+function answerTrials(provider: Provider): void {
+  const callback = `${provider.issuer}${TRIAL_CALLBACK}`;
+  const { prototype } = provider.Client as unknown as { prototype: Client };
+  const { redirectUriAllowed } = prototype;
+  prototype.redirectUriAllowed = function (this: Client, uri) {
+    const isTried = uri === callback && this.clientId !== CONSOLE_CLIENT_ID && (this.redirectUris ?? []).length > 0;
+    return isTried || redirectUriAllowed.call(this, uri);
   };
 }
 

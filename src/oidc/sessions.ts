@@ -33,6 +33,8 @@ const BrowserSession = z.object({
   userAgent: z.string().optional(),
   createdAt: z.int(),
   lastActiveAt: z.int(),
+  /** The app by whose word the person was signed in last. */
+  signedInBy: z.string().optional(),
 });
 export type BrowserSession = z.infer<typeof BrowserSession>;
 
@@ -68,8 +70,10 @@ export interface Sessions {
   endGrants(clientId: string): Promise<void>;
   /** Those of an account that are there now, last active first. */
   list(accountId: string): Promise<BrowserSession[]>;
+  /** Writes down by which app's word the person was signed in, in a session that has been visited. */
+  noteSignedInBy(uid: string, clientId: string): Promise<void>;
   /** Writes down that somebody was here with their session, at most once a minute. */
-  noteVisit(visit: Omit<BrowserSession, 'createdAt' | 'lastActiveAt'>): Promise<void>;
+  noteVisit(visit: Omit<BrowserSession, 'createdAt' | 'lastActiveAt' | 'signedInBy'>): Promise<void>;
 }
 
 export interface SessionsOptions {
@@ -142,6 +146,10 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
       const known = await Array.fromAsync(visits.all(visitsGroup(accountId)));
       const live = await Promise.all(known.map(({ uid }) => find(accountId, uid)));
       return known.filter((_, index) => live[index]).sort((a, b) => b.lastActiveAt - a.lastActiveAt);
+    },
+
+    async noteSignedInBy(uid, clientId) {
+      await visits.update(uid, (visit) => ({ ...visit, signedInBy: clientId }));
     },
 
     async noteVisit(visit) {

@@ -32,6 +32,9 @@ for (const form of document.forms) {
   });
 }
 
+/** What only carries something on. Nothing that fetches a link without showing it runs this. */
+document.querySelector('form[data-autosubmit]')?.requestSubmit();
+
 /** The back button brings pages back as they were left. */
 addEventListener('pageshow', () => {
   for (const form of document.forms) form.removeAttribute('aria-busy');

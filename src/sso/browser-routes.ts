@@ -1,0 +1,209 @@
+/**
+ * The browser of a partner's user arrives, by one of two doors: `/sso/login`, a page that posts itself, so that whoever only looks at
+ * the link uses nothing up; or an authorization request with `sso_token`, answered at once.
+ */
+import Router from '@koa/router';
+import type Koa from 'koa';
+import type { InteractionResults } from 'oidc-provider';
+import { z } from 'zod';
+import { type Account, displayName } from '../accounts/account.ts';
+import type { Audit } from '../audit.ts';
+import type { Client } from '../clients/client.ts';
+import { AppError } from '../errors.ts';
+import { form } from '../http/form.ts';
+import { sameOrigin } from '../http/same-origin.ts';
+import { allowFormTarget } from '../http/security-headers.ts';
+import type { Views } from '../http/views.ts';
+import { parseInput } from '../input.ts';
+import type { Consents } from '../oidc/consents.ts';
+import { ACR_SSO, CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
+import type { Sessions } from '../oidc/sessions.ts';
+import type { SignInAtOnce } from '../oidc/sign-in-at-once.ts';
+import { nextWithin } from './next.ts';
+import type { PartnerSignIn, SignIn } from './partner-sign-in.ts';
+
+/** What a partner knows of its user anyway, and so nobody is asked to allow. */
+const KNOWN_TO_PARTNER = ['openid', 'profile', 'email'];
+
+const LoginForm = z.object({ token: z.string(), next: z.string().optional(), switch: z.literal('yes').optional() });
+const AuthorizationQuery = z.object({ sso_token: z.string(), client_id: z.string() });
+
+/** Somebody whose browser brings a token that is good. */
+interface Arrival extends SignIn {
+  token: string;
+}
+
+export interface SsoBrowserRoutesOptions {
+  issuer: string;
+  now: () => number;
+  views: Views;
+  audit: Audit;
+  partnerSignIn: PartnerSignIn;
+  signInAtOnce: SignInAtOnce;
+  consents: Pick<Consents, 'remember'>;
+  sessions: Pick<Sessions, 'end' | 'noteSignedInBy'>;
+  /** Who is signed in to the browser. */
+  findSession: (ctx: Koa.Context) => Promise<{ account: Account; uid: string } | undefined>;
+  /** An app as its pages show it. */
+  describe: (client: Client) => object;
+}
+
+export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
+  const { issuer, now, views, audit, partnerSignIn, signInAtOnce, consents, sessions, findSession } = options;
+  const router = new Router();
+
+  router.get('/sso/login', async function showSignIn(ctx) {
+    const { token, next } = parseInput(LoginForm, ctx.query);
+    const arrival = await look(token);
+    await show(ctx, arrival, {
+      next: nextWithin(next, { issuer, ...arrival }),
+      other: await somebodyElse(ctx, arrival),
+    });
+  });
+
+  router.post('/sso/login', sameOrigin({ issuer, provenByForm: true }), form(), async function signIn(ctx) {
+    const sent = parseInput(LoginForm, ctx.request.body);
+    const arrival = await look(sent.token);
+    const next = nextWithin(sent.next, { issuer, ...arrival });
+    const other = sent.switch === 'yes' ? undefined : await somebodyElse(ctx, arrival);
+    if (other) return show(ctx, arrival, { next, other });
+    const answer = await enter(ctx, { token: arrival.token, query: new URLSearchParams(ownRequest(issuer)), arrival });
+    if (answer.sessionUid === undefined) throw new Error('the sign-in led to no session');
+    answer.sendCookies();
+    ctx.set('Cache-Control', 'no-store');
+    ctx.status = 303;
+    ctx.redirect(next.href);
+  });
+
+  router.get(ROUTES.authorization, async function authorizeAtOnce(ctx, next) {
+    if (ctx.query.sso_token === undefined) return next();
+    ctx.set('Cache-Control', 'no-store');
+    if (isOnlyLooking(ctx)) return answerNothing(ctx);
+    const { sso_token: token, client_id: clientId } = parseInput(AuthorizationQuery, ctx.query);
+    const query = new URLSearchParams(ctx.querystring);
+    query.delete('sso_token');
+    const arrival = await look(token).catch(unlessRefused);
+    const other = arrival?.client.id === clientId ? await somebodyElse(ctx, arrival) : undefined;
+    if (arrival && other) return show(ctx, arrival, { next: withoutSignIn(issuer, query), other });
+    const answer = await enter(ctx, { token, query, arrival, clientId });
+    answer.send();
+  });
+
+  /** @throws {AppError} `sso_token_used`, `access_denied` */
+  async function look(token: string): Promise<Arrival> {
+    return { ...(await partnerSignIn.look(token)), token };
+  }
+
+  async function somebodyElse(ctx: Koa.Context, { account }: SignIn): Promise<Account | undefined> {
+    const session = await findSession(ctx);
+    return session && session.account.id !== account.id ? session.account : undefined;
+  }
+
+  /** Posts itself, unless somebody else is signed in: then it asks. */
+  async function show(
+    ctx: Koa.Context,
+    { token, account, client }: Arrival,
+    { next, other }: { next: URL; other: Account | undefined },
+  ): Promise<void> {
+    // The form ends where `next` is, and may go on from there to the app.
+    for (const uri of [next.href, ...client.redirectUris.slice(0, 1)]) allowFormTarget(ctx, uri);
+    await views.render(ctx, 'sso/login', {
+      client: options.describe(client),
+      token,
+      next: next.href,
+      account: shown(account),
+      other: other && shown(other),
+    });
+  }
+
+  /** Answers an authorization request of somebody who is signed in by it. */
+  async function enter(
+    ctx: Koa.Context,
+    {
+      token,
+      query,
+      arrival,
+      clientId,
+    }: {
+      token: string;
+      query: URLSearchParams;
+      arrival: SignIn | undefined;
+      /** The app whose own request it is. */
+      clientId?: string;
+    },
+  ) {
+    const session = await findSession(ctx);
+    const isThere = session !== undefined && session.account.id === arrival?.account.id;
+    let signedInBy: string | undefined;
+
+    async function prove(): Promise<InteractionResults> {
+      const origin = { address: ctx.ip, userAgent: ctx.get('User-Agent') || undefined };
+      const { account, client } = await partnerSignIn.redeem(token, origin, clientId);
+      if (session && !isThere) {
+        await sessions.end(session.account.id, session.uid).catch(unlessGone);
+        await audit.record({ ...origin, type: 'sign_out', accountId: session.account.id });
+      }
+      const scopes = [...KNOWN_TO_PARTNER, ...partnerSignIn.scopeFor(client, account)];
+      await consents.remember({ accountId: account.id, clientId: client.id, scopes, claims: [] });
+      signedInBy = client.id;
+      return { login: { accountId: account.id, acr: ACR_SSO, amr: ['sso'], ts: now() } };
+    }
+
+    const answer = await signInAtOnce(ctx, {
+      query,
+      keepSession: isThere,
+      prove: () => (clientId === undefined ? prove() : prove().catch(asRefusal)),
+    });
+    if (signedInBy !== undefined && answer.sessionUid !== undefined) {
+      await sessions.noteSignedInBy(answer.sessionUid, signedInBy);
+    }
+    return answer;
+  }
+
+  return router;
+}
+
+const shown = (account: Account) => ({ name: displayName(account), email: account.email });
+
+/** An authorization request of our own first-party client, for signing in and nothing else. */
+function ownRequest(issuer: string): Record<string, string> {
+  return {
+    client_id: CONSOLE_CLIENT_ID,
+    response_type: 'none',
+    scope: 'openid',
+    redirect_uri: `${issuer}/account/callback`,
+  };
+}
+
+/** The app's request as it goes on once the person is signed in. */
+function withoutSignIn(issuer: string, query: URLSearchParams): URL {
+  const url = new URL(ROUTES.authorization, issuer);
+  url.search = query.toString();
+  url.searchParams.delete('prompt');
+  return url;
+}
+
+/** Whoever fetches a link ahead of a person, or looks at its headers, uses nothing up (Fetch: `Sec-Purpose`). */
+function isOnlyLooking(ctx: Koa.Context): boolean {
+  return ctx.method === 'HEAD' || /prefetch/i.test(ctx.get('Sec-Purpose') || ctx.get('Purpose'));
+}
+
+function answerNothing(ctx: Koa.Context): void {
+  ctx.status = 204;
+}
+
+/** The app is told that its user was not signed in. @throws whatever else it is. */
+function asRefusal(error: unknown): InteractionResults {
+  unlessRefused(error);
+  return { error: 'access_denied', error_description: (error as AppError).message };
+}
+
+function unlessRefused(error: unknown): undefined {
+  const isRefusal = error instanceof AppError && (error.code === 'sso_token_used' || error.code === 'access_denied');
+  if (!isRefusal) throw error;
+}
+
+/** It was ended meanwhile. */
+function unlessGone(error: unknown): void {
+  if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
+}

@@ -1,0 +1,270 @@
+/**
+ * Signing a person in by an app's word. Owns the rules: whose word counts, for whom, and what it may give. They are checked
+ * when a partner asks and again when its user arrives. Knows neither wire formats nor browsers.
+ */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { type Account, permissionsOf } from '../accounts/account.ts';
+import type { Accounts } from '../accounts/accounts.ts';
+import type { Audit, Origin } from '../audit.ts';
+import type { Client } from '../clients/client.ts';
+import { type Clients, isClientSecret } from '../clients/clients.ts';
+import type { PartnerSignIn as Ceiling } from '../clients/partner-sign-in.ts';
+import { AppError } from '../errors.ts';
+import type { Partners } from './partners.ts';
+import type { SsoTokens } from './sso-tokens.ts';
+
+/** An app that may sign people in. */
+export type PartnerClient = Client & { sso: Ceiling };
+
+/** How an app proves that it is one, for one of its organizations. */
+export interface Credentials {
+  clientId: string | undefined;
+  secret: string | undefined;
+  organizationId: string | undefined;
+}
+
+/** What an app says of its user. */
+export interface Person {
+  email: string;
+  givenName?: string | undefined;
+  familyName?: string | undefined;
+  /** What the person may do. Absent: whatever it may already. */
+  permissions?: string[] | undefined;
+}
+
+/** Somebody whom an app may sign in now. */
+export interface SignIn {
+  client: PartnerClient;
+  account: Account;
+}
+
+export interface PartnerSignIn {
+  /** @throws {AppError} `invalid_client`, which does not say what of it was wrong. */
+  authenticate(credentials: Credentials): Promise<PartnerClient>;
+  /**
+   * The person's account, made or brought up to date.
+   * @throws {AppError} `access_denied` for somebody whom this app may not sign in; `invalid_scope`; `invalid_request` naming the field.
+   */
+  introduce(client: PartnerClient, organizationId: string, person: Person, origin: Origin): Promise<Account>;
+  /** The account that an app may sign in, when there is one. */
+  find(client: PartnerClient, organizationId: string, email: string): Promise<Account | undefined>;
+  /** What the app may do as the person, of what is asked or all. */
+  scopeFor(client: PartnerClient, account: Account, asked?: string[]): string[];
+  /**
+   * Who would be signed in with a token. Uses nothing up.
+   * @throws {AppError} as `redeem` does.
+   */
+  look(token: string): Promise<SignIn>;
+  /**
+   * Uses the token up. Of many parallel callers one gets an answer.
+   * @param clientId The only app whose token will do.
+   * @throws {AppError} `sso_token_used` for one that is not good; `access_denied` when the person may not be signed in any more.
+   */
+  redeem(token: string, origin: Origin, clientId?: string): Promise<SignIn>;
+}
+
+/** Milliseconds between two looks for an account that another request makes, and how often. */
+const INTERVAL_MS = 50;
+const LOOKS = 20;
+
+export interface PartnerSignInOptions {
+  accounts: Accounts;
+  clients: Pick<Clients, 'findActive'>;
+  organizationName: (id: string) => Promise<string | undefined>;
+  tokens: SsoTokens;
+  partners: Partners;
+  audit: Audit;
+}
+
+export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignIn {
+  const { accounts, clients, organizationName, tokens, partners, audit } = options;
+
+  async function partnerOf(clientId: string, organizationId: string): Promise<PartnerClient | undefined> {
+    const [client, organization] = await Promise.all([clients.findActive(clientId), organizationName(organizationId)]);
+    return client && organization !== undefined && mayActFor(client, organizationId) ? client : undefined;
+  }
+
+  /** @throws {AppError} `access_denied` */
+  async function assertMaySignIn(client: PartnerClient, organizationId: string, account: Account): Promise<void> {
+    refuseOthers(account, client.sso, organizationId);
+    const partner = await partners.get(account.id, client.id);
+    if (partner?.refusedAt !== undefined) throw denied('this person does not let your app sign them in');
+  }
+
+  /** Undefined when somebody else's request was quicker. */
+  async function create(
+    client: PartnerClient,
+    organizationId: string,
+    person: Person,
+    origin: Origin,
+  ): Promise<Account | undefined> {
+    if (!client.sso.createsPeople)
+      throw denied('there is no account with this e-mail, and your app may not make accounts');
+    const { email, givenName, familyName, permissions = [] } = person;
+    const wanted = { email, givenName, familyName, organizationId, permissions };
+    const account = await accounts.create(wanted, origin).catch((error) => {
+      if (error instanceof AppError && error.code === 'conflict') return undefined;
+      throw error;
+    });
+    if (account) await partners.noteGiven(account.id, client.id, permissions);
+    return account;
+  }
+
+  /** An e-mail is claimed before its account is written. */
+  async function madeMeanwhile(email: string): Promise<Account> {
+    for (let look = 0; look < LOOKS; look++) {
+      const account = await accounts.findByEmail(email);
+      if (account) return account;
+      await sleep(INTERVAL_MS);
+    }
+    throw new AppError('conflict', 'an account with this e-mail is being made; try again', { field: 'email' });
+  }
+
+  /** An app takes back what it gave itself, and nothing that others gave. */
+  async function refresh(
+    client: PartnerClient,
+    organizationId: string,
+    account: Account,
+    person: Person,
+    origin: Origin,
+  ): Promise<Account> {
+    const earlier = (await partners.get(account.id, client.id))?.given ?? [];
+    const heldOtherwise = (current: Account) => current.permissions.filter((name) => !earlier.includes(name));
+    const wanted = person.permissions ?? earlier;
+    const given = wanted.filter((name) => !heldOtherwise(account).includes(name));
+    if (!sameNames(given, earlier))
+      await partners.noteGiven(account.id, client.id, [...new Set([...earlier, ...given])]);
+    const updated = await accounts.update(
+      account.id,
+      (current) => {
+        refuseOthers(current, client.sso, organizationId);
+        return changesTo(current, { ...person, permissions: [...new Set([...heldOtherwise(current), ...wanted])] });
+      },
+      origin,
+    );
+    if (!sameNames(given, earlier)) await partners.noteGiven(account.id, client.id, given);
+    return updated;
+  }
+
+  async function look(token: string): Promise<SignIn> {
+    const record = await tokens.find(token);
+    if (!record) throw used();
+    const { accountId, clientId, organizationId } = record;
+    const [client, account] = await Promise.all([partnerOf(clientId, organizationId), accounts.get(accountId)]);
+    if (!client || !account) throw used();
+    await assertMaySignIn(client, organizationId, account);
+    return { client, account };
+  }
+
+  return {
+    async authenticate({ clientId = '', secret = '', organizationId = '' }) {
+      const [client, organization] = await Promise.all([
+        clients.findActive(clientId),
+        organizationName(organizationId),
+      ]);
+      // Compared even when there is nothing to compare with: how long it takes says nothing.
+      const isProven = isClientSecret(client?.secrets.map(({ digest }) => digest) ?? [''], secret);
+      if (client && isProven && organization !== undefined && mayActFor(client, organizationId)) return client;
+      throw new AppError(
+        'invalid_client',
+        'client_id, client_secret and organization_id must be those of an app that may sign people of that organization in',
+      );
+    },
+
+    async introduce(client, organizationId, person, origin) {
+      const { sso } = client;
+      assertWithin(ceilingOf(client), person.permissions ?? []);
+      assertDomain(sso, person.email);
+      const by = { ...origin, clientId: client.id };
+      const known = await accounts.findByEmail(person.email);
+      const made = known ? undefined : await create(client, organizationId, person, by);
+      if (made) return made;
+      const account = known ?? (await madeMeanwhile(person.email));
+      await assertMaySignIn(client, organizationId, account);
+      return refresh(client, organizationId, account, person, by);
+    },
+
+    async find(client, organizationId, email) {
+      const account = await accounts.findByEmail(email);
+      return account?.organizationId === organizationId && client.sso.organizationIds.includes(organizationId)
+        ? account
+        : undefined;
+    },
+
+    scopeFor(client, account, asked) {
+      const held = permissionsOf(account);
+      return (asked ?? ceilingOf(client)).filter((name) => held.includes(name));
+    },
+
+    look,
+
+    async redeem(token, origin, clientId) {
+      const found = await look(token);
+      const { account, client } = found;
+      if (clientId !== undefined && clientId !== client.id) throw used();
+      if (!(await tokens.take(token))) throw used();
+      await partners.noteSignIn(account.id, client.id, origin.address);
+      await audit.record({
+        ...origin,
+        type: 'sign_in',
+        accountId: account.id,
+        clientId: client.id,
+        detail: { method: 'sso' },
+      });
+      return found;
+    },
+  };
+}
+
+/** The most an app may give: what it was allowed to, as far as it may still ask for it. */
+function ceilingOf({ sso, permissions }: PartnerClient): string[] {
+  return sso.permissions.filter((name) => permissions.includes(name));
+}
+
+function mayActFor(client: Client, organizationId: string): client is PartnerClient {
+  return client.sso?.organizationIds.includes(organizationId) === true;
+}
+
+/** @throws {AppError} `invalid_scope` */
+function assertWithin(ceiling: readonly string[], permissions: readonly string[]): void {
+  const beyond = permissions.find((name) => !ceiling.includes(name));
+  if (beyond !== undefined) {
+    throw new AppError('invalid_scope', `your app may not give the permission ${JSON.stringify(beyond)}`, {
+      field: 'permissions',
+    });
+  }
+}
+
+/** @throws {AppError} `access_denied` */
+function assertDomain({ emailDomains }: Ceiling, email: string): void {
+  if (emailDomains && !emailDomains.includes(email.slice(email.lastIndexOf('@') + 1)))
+    throw denied('your app may not sign people with an e-mail of this domain in');
+}
+
+/** Whom no app signs in. @throws {AppError} `access_denied` */
+function refuseOthers(account: Account, sso: Ceiling, organizationId: string): void {
+  if (account.organizationId !== organizationId)
+    throw denied('this e-mail belongs to a person outside the organization');
+  if (account.administrator) throw denied('administrators sign in themselves');
+  if (account.status === 'pending') throw denied('the account waits for the approval of an administrator');
+  if (account.status !== 'active') throw denied('the account is disabled');
+  assertDomain(sso, account.email);
+}
+
+function changesTo(account: Account, { givenName, familyName, permissions = [] }: Person) {
+  const names = { givenName: givenName ?? account.givenName, familyName: familyName ?? account.familyName };
+  const isSame = names.givenName === account.givenName && names.familyName === account.familyName;
+  return isSame && sameNames(permissions, account.permissions) ? undefined : { ...names, permissions };
+}
+
+function sameNames(some: readonly string[], others: readonly string[]): boolean {
+  return new Set(some).symmetricDifference(new Set(others)).size === 0;
+}
+
+function denied(message: string): AppError {
+  return new AppError('access_denied', message);
+}
+
+function used(): AppError {
+  return new AppError('sso_token_used', 'this sign-in was used already, has expired, or belongs to another app');
+}

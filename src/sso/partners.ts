@@ -1,0 +1,76 @@
+/**
+ * Which apps have signed a person in by their own word, what they gave, and whether the person lets them. Knows nothing of what
+ * an app may do: that is its administrator's decision.
+ */
+import { z } from 'zod';
+import { AppError } from '../errors.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+
+const Partner = z.object({
+  accountId: z.string(),
+  clientId: z.string(),
+  /** Permissions that the account has from this app, and would not have without it. */
+  given: z.array(z.string()),
+  /** When the person was last signed in, and from where. */
+  lastAt: z.int().optional(),
+  lastAddress: z.string().optional(),
+  /** When the person took the right away. */
+  refusedAt: z.int().optional(),
+});
+export type Partner = z.infer<typeof Partner>;
+
+export interface Partners {
+  get(accountId: string, clientId: string): Promise<Partner | undefined>;
+  /** Those of an account, the refused ones included, last used first. */
+  list(accountId: string): Promise<Partner[]>;
+  /** Remembers what an app gives, before it is given. */
+  noteGiven(accountId: string, clientId: string, given: string[]): Promise<void>;
+  /** Remembers that an app signed the person in. */
+  noteSignIn(accountId: string, clientId: string, address: string | undefined): Promise<void>;
+  /** The app signs the person in no more. @throws {AppError} `not_found` for one that never did. */
+  refuse(accountId: string, clientId: string): Promise<void>;
+  /** It may again. @throws {AppError} `not_found` */
+  allow(accountId: string, clientId: string): Promise<void>;
+  /** Forgets all of an account's. */
+  forgetAll(accountId: string): Promise<void>;
+}
+
+export function createPartners({ storage, now }: { storage: Storage; now: () => number }): Partners {
+  const partners = collection(storage, { kind: 'sso-partner', version: 1, schema: Partner });
+  const idOf = (accountId: string, clientId: string) => `${accountId}:${clientId}`;
+  const groupOf = (accountId: string) => `sso-partners:account:${accountId}`;
+
+  async function note(accountId: string, clientId: string, facts: Partial<Partner>): Promise<void> {
+    const id = idOf(accountId, clientId);
+    const first = { accountId, clientId, given: [], ...facts };
+    if (await partners.insert(id, first, { groups: [groupOf(accountId)] })) return;
+    await partners.update(id, (known) => ({ ...known, ...facts }));
+  }
+
+  async function change(accountId: string, clientId: string, facts: Partial<Partner>): Promise<void> {
+    const changed = await partners.update(idOf(accountId, clientId), (known) => ({ ...known, ...facts }));
+    if (!changed) throw new AppError('not_found', 'this app has never signed the person in');
+  }
+
+  return {
+    get: (accountId, clientId) => partners.get(idOf(accountId, clientId)),
+
+    async list(accountId) {
+      const found = await Array.fromAsync(partners.all(groupOf(accountId)));
+      return found.sort((a, b) => (b.lastAt ?? 0) - (a.lastAt ?? 0));
+    },
+
+    noteGiven: (accountId, clientId, given) => note(accountId, clientId, { given }),
+    noteSignIn: (accountId, clientId, address) =>
+      note(accountId, clientId, { lastAt: now(), ...(address === undefined ? {} : { lastAddress: address }) }),
+
+    refuse: (accountId, clientId) => change(accountId, clientId, { refusedAt: now() }),
+    allow: (accountId, clientId) => change(accountId, clientId, { refusedAt: undefined }),
+
+    async forgetAll(accountId) {
+      const known = await Array.fromAsync(partners.all(groupOf(accountId)));
+      for (const { clientId } of known) await partners.delete(idOf(accountId, clientId));
+    },
+  };
+}
