@@ -42,6 +42,7 @@ export function createSignInAtOnce({ listener, provider: currentProvider }: Sign
   return async function signInAtOnce(ctx, { query, keepSession, prove }) {
     const provider = await currentProvider();
     const sessionCookie = provider.cookieName('session');
+    const isOfSession = (name: string) => name === sessionCookie || name === `${sessionCookie}.sig`;
     const browser = createBrowser(ctx, keepSession ? sessionCookies(ctx, provider) : {});
     const wantsNoPages = query.get('prompt') === 'none';
 
@@ -66,7 +67,10 @@ export function createSignInAtOnce({ listener, provider: currentProvider }: Sign
       const isOver = !isInteraction(response);
       const sendCookies = () => {
         // Those of interactions that are over are of no use to the browser.
-        const lines = browser.setCookies().filter((line) => !isOver || line.startsWith(sessionCookie));
+        const lines = browser
+          .setCookies()
+          .filter(([name]) => !isOver || isOfSession(name))
+          .map(([, line]) => line);
         ctx.append('Set-Cookie', lines);
       };
       return {
@@ -132,7 +136,7 @@ function createBrowser(ctx: Koa.Context, sent: Record<string, string>) {
       return response;
     },
     cookie: (name: string) => cookies.get(name),
-    setCookies: () => [...lines.values()],
+    setCookies: () => [...lines],
   };
 }
 
