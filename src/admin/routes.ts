@@ -4,20 +4,26 @@
  */
 import Router from '@koa/router';
 import type { Accounts } from '../accounts/accounts.ts';
+import type { Audit } from '../audit.ts';
 import type { Clients } from '../clients/clients.ts';
 import type { ConsoleOptions } from '../console/console.ts';
 import { createOneTimeForms } from '../console/one-time-forms.ts';
 import type { AppTokens } from '../credentials/app-tokens.ts';
+import type { InProcess } from '../http/in-process.ts';
 import { localeOf } from '../http/locale.ts';
 import type { Outbound } from '../http/outbound.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import { createTrial } from '../identity-providers/trial.ts';
+import type { EndAccessToken } from '../oidc/end-access-token.ts';
 import type { Storage } from '../storage/storage.ts';
 import { accountRoutes } from './account-routes.ts';
 import { createAdministrators } from './administrators.ts';
 import { appRoutes } from './app-routes.ts';
 import { appTokenRoutes } from './app-token-routes.ts';
+import { createAppTrials } from './app-trial.ts';
+import { appTrialRoutes } from './app-trial-routes.ts';
+import { createTrialRun } from './app-trial-run.ts';
 import { createChoices } from './choices.ts';
 import { createAdminConsole } from './console.ts';
 import { identityProviderRoutes } from './identity-provider-routes.ts';
@@ -31,6 +37,10 @@ export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> &
     identityProviders: IdentityProviders;
     /** How an identity provider is tried. */
     request: Outbound;
+    /** How an app is tried. */
+    inProcess: InProcess;
+    endAccessToken: EndAccessToken;
+    audit: Audit;
   };
 
 export function adminRoutes(options: AdminOptions): Router {
@@ -48,9 +58,12 @@ export function adminRoutes(options: AdminOptions): Router {
     }),
   );
   const trial = createTrial({ request: options.request, secretOf: options.identityProviders.secretOf });
+  const trials = createAppTrials(options);
+  const run = createTrialRun({ ...options, request: options.inProcess });
   const shared = { ...options, pages, forms, choices };
   const parts = [
     appTokenRoutes(shared),
+    appTrialRoutes({ ...shared, trials, run }),
     appRoutes(shared),
     accountRoutes({ ...shared, administrators }),
     identityProviderRoutes({ ...shared, trial }),

@@ -35,6 +35,9 @@ const LIFETIME = {
 /** Authentication context of a password sign-in, in `acr` (OIDC Core §2). */
 export const ACR_PASSWORD = 'urn:latchkey:acr:password';
 
+/** The same of a sign-in at an identity provider, whatever that one asked for. */
+export const ACR_FEDERATED = 'urn:latchkey:acr:federated';
+
 /** Authentication context of a sign-in by a partner's word. */
 export const ACR_SSO = 'urn:latchkey:acr:sso';
 
@@ -95,7 +98,7 @@ export function createProvider(options: ProviderOptions): Provider {
 
     scopes: [...OPENID_SCOPES, BUILT_IN_PERMISSION, ...options.permissions],
     claims: CLAIMS_OF_SCOPE,
-    acrValues: [ACR_PASSWORD, ACR_SSO],
+    acrValues: [ACR_PASSWORD, ACR_FEDERATED, ACR_SSO],
     // Existing clients read name, e-mail and organization from the ID token itself.
     conformIdTokenClaims: false,
     subjectTypes: ['public'],

@@ -1,0 +1,109 @@
+/**
+ * Trying an app: an administrator makes the app's own authorization request, which is answered at a page of ours. Owns what is
+ * kept between the request and its answer, which is neither a code nor a token. Knows nothing of pages.
+ */
+import { hash, randomBytes, randomUUID } from 'node:crypto';
+import { z } from 'zod';
+import type { Client } from '../clients/client.ts';
+import { TRIAL_CALLBACK } from '../oidc/provider.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+
+/** Seconds; as long as a sign-in page may stay open. */
+const OPEN = 60 * 60;
+
+export const TrialFlow = z.enum(['code', 'implicit']);
+export type TrialFlow = z.infer<typeof TrialFlow>;
+
+const AppTrial = z.object({
+  /** The `state` of the request. */
+  id: z.string(),
+  clientId: z.string(),
+  /** Who began it, and may see its answer. */
+  accountId: z.string(),
+  flow: TrialFlow,
+  scope: z.array(z.string()),
+  /** The person is asked even for what they have allowed before. */
+  asksAgain: z.boolean(),
+  nonce: z.string(),
+  verifier: z.string(),
+});
+export type AppTrial = z.infer<typeof AppTrial>;
+
+/** Parameters by name, in the order in which they are explained. */
+export type Parameters = Record<string, string>;
+
+export interface AppTrials {
+  begin(wanted: Pick<AppTrial, 'clientId' | 'accountId' | 'flow' | 'scope' | 'asksAgain'>): Promise<AppTrial>;
+  /** One that is open and was begun by this account. */
+  get(accountId: string, id: string): Promise<AppTrial | undefined>;
+  /** Ends it: the first who takes it may redeem its answer. */
+  take(accountId: string, id: string): Promise<AppTrial | undefined>;
+}
+
+export function createAppTrials({ storage }: { storage: Storage }): AppTrials {
+  const trials = collection(storage, { kind: 'app-trial', version: 1, schema: AppTrial });
+  const keyOf = (accountId: string, id: string) => `${accountId}:${id}`;
+
+  return {
+    get: (accountId, id) => trials.get(keyOf(accountId, id)),
+    take: (accountId, id) => trials.take(keyOf(accountId, id)),
+
+    async begin(wanted) {
+      const trial = { ...wanted, id: randomUUID(), nonce: random(), verifier: random() };
+      await trials.insert(keyOf(trial.accountId, trial.id), trial, { ttl: OPEN });
+      return trial;
+    },
+  };
+}
+
+/** What an app that signs people in can be tried with; nothing for any other, or one that may not act. */
+export function flowsOf({ redirectUris, implicit, disabledAt }: Client): TrialFlow[] {
+  if (redirectUris.length === 0 || disabledAt !== undefined) return [];
+  return implicit ? ['code', 'implicit'] : ['code'];
+}
+
+/** OIDC Core §3.1.2.1, §3.2.2.1; RFC 7636 §4.3 */
+export function authorizationRequest(trial: AppTrial, issuer: string): Parameters {
+  const isCode = trial.flow === 'code';
+  return {
+    client_id: trial.clientId,
+    response_type: isCode ? 'code' : 'id_token token',
+    redirect_uri: `${issuer}${TRIAL_CALLBACK}`,
+    scope: trial.scope.join(' '),
+    state: trial.id,
+    nonce: trial.nonce,
+    ...(isCode ? { code_challenge: hash('sha256', trial.verifier, 'base64url'), code_challenge_method: 'S256' } : {}),
+    ...(trial.asksAgain ? { prompt: 'consent' } : {}),
+  };
+}
+
+/** RFC 6749 §4.1.3. An app with a secret proves itself in a header, one without names itself here. */
+export function tokenRequest(
+  trial: AppTrial,
+  client: Client,
+  { code, issuer }: { code: string; issuer: string },
+): Parameters {
+  return {
+    grant_type: 'authorization_code',
+    code,
+    redirect_uri: `${issuer}${TRIAL_CALLBACK}`,
+    code_verifier: trial.verifier,
+    ...(client.public ? { client_id: client.id } : {}),
+  };
+}
+
+/** The same for the shell, with a placeholder for what is not kept here. */
+export function tokenCommand(client: Client, request: Parameters, url: string): string {
+  const proof = client.jwks ? { ...SIGNED_PROOF, client_assertion: '<a JWT signed with a key of the app>' } : {};
+  const fields = Object.entries({ ...request, ...proof }).map(([name, value]) => `-d '${name}=${value}'`);
+  const secret = client.public || client.jwks ? [] : [`-u '${client.id}:<client secret>'`];
+  return `curl ${[...secret, ...fields, url].join(' \\\n  ')}`;
+}
+
+/** RFC 7523 §2.2 */
+const SIGNED_PROOF = { client_assertion_type: 'urn:ietf:params:oauth:client-assertion-type:jwt-bearer' };
+
+function random(): string {
+  return randomBytes(32).toString('base64url');
+}
