@@ -378,6 +378,7 @@ export async function createApp(
         audit,
         sessions,
         appsAccess,
+        partners,
         personalTokens,
         mayBeEternal: config.personalTokensMayBeEternal,
         describe: (names) => describeScopes(names, permissions),

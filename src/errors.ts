@@ -54,3 +54,8 @@ export class AppError extends Error {
     return STATUS_OF[this.code];
   }
 }
+
+/** For what was to end and has ended meanwhile. @throws whatever else it is. */
+export function unlessGone(error: unknown): void {
+  if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
+}

@@ -1,8 +1,9 @@
 import Router from '@koa/router';
 import type { Audit } from '../audit.ts';
-import { AppError } from '../errors.ts';
+import { AppError, unlessGone } from '../errors.ts';
 import { form } from '../http/form.ts';
 import type { AppAccess, AppsAccess } from '../oidc/app-access.ts';
+import type { Sessions } from '../oidc/sessions.ts';
 import type { Console } from './console.ts';
 import type { DescribedScope } from './token-routes.ts';
 
@@ -15,23 +16,39 @@ export interface ShownClient {
   clientHost?: string | undefined;
 }
 
+/** An app that signs the person in by its own word, or did until the person refused it. */
+interface Partner {
+  clientId: string;
+  lastAt?: number | undefined;
+  lastAddress?: string | undefined;
+  refusedAt?: number | undefined;
+}
+
 export interface AppRoutesOptions {
   pages: Console;
   appsAccess: AppsAccess;
+  partners: {
+    list(accountId: string): Promise<Partner[]>;
+    refuse(accountId: string, clientId: string): Promise<void>;
+    allow(accountId: string, clientId: string): Promise<void>;
+  };
+  sessions: Pick<Sessions, 'list' | 'end'>;
   audit: Audit;
   /** Undefined for an app that may not act now. */
   findClient: (clientId: string) => Promise<ShownClient | undefined>;
   describe: (names: readonly string[]) => Promise<DescribedScope[]>;
 }
 
-export function appRoutes({ pages, appsAccess, audit, findClient, describe }: AppRoutesOptions): Router {
+export function appRoutes(options: AppRoutesOptions): Router {
+  const { pages, appsAccess, partners, sessions, audit, findClient, describe } = options;
   const router = new Router({ prefix: '/account/apps' });
 
   router.get(
     '/',
     pages.signedIn(async function listApps(ctx, visitor) {
-      const apps = await shownApps(visitor.account.id);
-      await pages.render(ctx, visitor, { section: 'apps', view: 'apps', data: { apps } });
+      const { id } = visitor.account;
+      const data = { apps: await shownApps(id), partners: await shownPartners(id) };
+      await pages.render(ctx, visitor, { section: 'apps', view: 'apps', data });
     }),
   );
 
@@ -54,6 +71,47 @@ export function appRoutes({ pages, appsAccess, audit, findClient, describe }: Ap
       pages.redirect(ctx, '/account/apps', 'app_removed');
     }),
   );
+
+  router.post(
+    '/:id/sign-in/refuse',
+    form(),
+    pages.signedIn(
+      async function refusePartner(ctx, { account, uid, origin }) {
+        const clientId = String(ctx.params.id);
+        await partners.refuse(account.id, clientId);
+        await appsAccess.takeBack(account.id, clientId).catch(unlessGone);
+        for (const session of await sessions.list(account.id)) {
+          const isTheirs = session.signedInBy === clientId && session.uid !== uid;
+          if (isTheirs) await sessions.end(account.id, session.uid).catch(unlessGone);
+        }
+        await audit.record({ ...origin, type: 'partner_refused', accountId: account.id, clientId });
+        pages.redirect(ctx, '/account/apps', 'partner_refused');
+      },
+      { returnTo: () => '/account/apps' },
+    ),
+  );
+
+  router.post(
+    '/:id/sign-in/allow',
+    form(),
+    pages.recentlySignedIn(
+      async function allowPartner(ctx, { account, origin }) {
+        const clientId = String(ctx.params.id);
+        await partners.allow(account.id, clientId);
+        await audit.record({ ...origin, type: 'partner_allowed', accountId: account.id, clientId });
+        pages.redirect(ctx, '/account/apps', 'partner_allowed');
+      },
+      { returnTo: () => '/account/apps' },
+    ),
+  );
+
+  async function shownPartners(accountId: string) {
+    const shown = (await partners.list(accountId)).map(async (partner) => {
+      const client = await findClient(partner.clientId);
+      return client && { ...partner, client };
+    });
+    return (await Promise.all(shown)).filter((partner) => partner !== undefined);
+  }
 
   /** An app that is gone or switched off can do nothing, and is not listed. */
   async function shownApps(accountId: string) {

@@ -17,7 +17,11 @@ const NOTICES = [
   'session_ended',
   'sessions_ended',
   'app_removed',
+  'partner_refused',
+  'partner_allowed',
   'password_changed',
+  'method_linked',
+  'method_unlinked',
   'profile_saved',
 ] as const;
 export type ConsoleNotice = (typeof NOTICES)[number];

@@ -14,10 +14,11 @@ import { type ProfileRoutesOptions, profileRoutes } from './profile-routes.ts';
 import { createRevokeEverything, type RevokeEverythingOptions } from './revoke-everything.ts';
 import { securityRoutes } from './security-routes.ts';
 import { type SessionRoutesOptions, sessionRoutes } from './session-routes.ts';
+import { type SignInMethodRoutesOptions, signInMethodRoutes } from './sign-in-method-routes.ts';
 import { type TokenRoutesOptions, tokenRoutes } from './token-routes.ts';
 
 export type AccountConsoleOptions = Omit<ConsoleOptions, 'localeOf'> &
-  Omit<ProfileRoutesOptions & TokenRoutesOptions & SessionRoutesOptions & AppRoutesOptions, 'pages' | 'forms'> &
+  Omit<ProfileRoutesOptions & TokenRoutesOptions & SessionRoutesOptions & AppRoutesOptions & SignInMethodRoutesOptions, 'pages' | 'forms'> &
   ChangePasswordOptions &
   RevokeEverythingOptions & { storage: Storage };
 
@@ -37,6 +38,7 @@ export function accountConsoleRoutes(options: AccountConsoleOptions): Router {
     tokenRoutes({ ...options, pages, forms: createOneTimeForms(options) }),
     sessionRoutes({ ...options, pages }),
     appRoutes({ ...options, pages }),
+    signInMethodRoutes({ ...options, pages }),
     securityRoutes({
       ...options,
       pages,

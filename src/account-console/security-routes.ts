@@ -5,6 +5,8 @@ import type { Audit, AuditEvent } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import type { Views } from '../http/views.ts';
+import type { SignInMethods } from '../identity-providers/sign-in-methods.ts';
+import type { UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
 import { parseInput } from '../input.ts';
 import type { createChangePassword } from './change-password.ts';
 import type { Console, Visitor } from './console.ts';
@@ -28,6 +30,8 @@ export interface SecurityRoutesOptions {
   audit: Audit;
   changePassword: ReturnType<typeof createChangePassword>;
   revokeEverything: ReturnType<typeof createRevokeEverything>;
+  methods: Pick<SignInMethods, 'list'>;
+  upstream: Pick<UpstreamSignIn, 'offered'>;
   findClientName: (clientId: string) => Promise<string | undefined>;
 }
 
@@ -38,7 +42,7 @@ interface PasswordProblem {
 }
 
 export function securityRoutes(options: SecurityRoutesOptions): Router {
-  const { pages, views, audit, changePassword, revokeEverything, findClientName } = options;
+  const { pages, views, audit, changePassword, revokeEverything, methods, upstream, findClientName } = options;
   const router = new Router({ prefix: '/account' });
 
   router.get(
@@ -88,13 +92,17 @@ export function securityRoutes(options: SecurityRoutesOptions): Router {
   });
 
   async function showPage(ctx: Koa.Context, visitor: Visitor, problem?: PasswordProblem): Promise<void> {
-    const { events } = await audit.list({ accountId: visitor.account.id, limit: NEWEST });
+    const [{ events }, linked, offered] = await Promise.all([
+      audit.list({ accountId: visitor.account.id, limit: NEWEST }),
+      methods.list(visitor.account.id),
+      upstream.offered(),
+    ]);
     const named = await Promise.all(events.map(withClientName));
     const hasPassword = visitor.account.passwordHash !== undefined;
     await pages.render(ctx, visitor, {
       section: 'security',
       view: 'security',
-      data: { events: named, hasPassword, problem },
+      data: { events: named, hasPassword, problem, methods: linked, offered },
     });
   }
 

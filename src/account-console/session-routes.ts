@@ -1,24 +1,26 @@
 import Router from '@koa/router';
 import type { Audit } from '../audit.ts';
-import { AppError } from '../errors.ts';
+import { unlessGone } from '../errors.ts';
 import { form } from '../http/form.ts';
-import type { Sessions } from '../oidc/sessions.ts';
+import type { BrowserSession, Sessions } from '../oidc/sessions.ts';
 import type { Console } from './console.ts';
 
 export interface SessionRoutesOptions {
   pages: Console;
   sessions: Sessions;
   audit: Audit;
+  /** Undefined for an app that may not act now. */
+  findClient: (clientId: string) => Promise<{ name: string } | undefined>;
 }
 
-export function sessionRoutes({ pages, sessions, audit }: SessionRoutesOptions): Router {
+export function sessionRoutes({ pages, sessions, audit, findClient }: SessionRoutesOptions): Router {
   const router = new Router({ prefix: '/account/sessions' });
 
   router.get(
     '/',
     pages.signedIn(async function listSessions(ctx, visitor) {
       const found = await sessions.list(visitor.account.id);
-      const shown = found.map((session) => ({ ...session, current: session.uid === visitor.uid }));
+      const shown = await Promise.all(found.map((session) => withNames(session, visitor.uid)));
       const ordered = [...shown.filter(({ current }) => current), ...shown.filter(({ current }) => !current)];
       await pages.render(ctx, visitor, { section: 'sessions', view: 'sessions', data: { sessions: ordered } });
     }),
@@ -52,10 +54,10 @@ export function sessionRoutes({ pages, sessions, audit }: SessionRoutesOptions):
     ),
   );
 
-  return router;
-}
+  async function withNames(session: BrowserSession, current: string) {
+    const partner = session.signedInBy === undefined ? undefined : await findClient(session.signedInBy);
+    return { ...session, current: session.uid === current, partner: partner?.name };
+  }
 
-/** Somebody else ended it meanwhile. */
-function unlessGone(error: unknown): void {
-  if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
+  return router;
 }

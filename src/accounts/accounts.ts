@@ -223,6 +223,8 @@ export function createAccounts(options: AccountsOptions): Accounts {
       await checkOrganization(changes.organizationId);
       await checkPermissions(changes.permissions ?? []);
       const account = await change(id, changeOf);
+      // Whoever is given this power proves anew who they are.
+      if (account.administrator && !seen.administrator) await endSessions(id);
       await record('account_changed', id, origin, { changed: Object.keys(changes).join(' ') });
       return account;
     },

@@ -12,7 +12,7 @@ import type { Audit } from '../audit.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { AppsAccess } from './app-access.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
-import { createProvider, type ProviderOptions, ROUTES } from './provider.ts';
+import { AMR_SSO, createProvider, type ProviderOptions, ROUTES } from './provider.ts';
 import type { Sessions } from './sessions.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import { watch, writeTrail } from './trail.ts';
@@ -22,7 +22,10 @@ export interface Engine {
   handle: Koa.Middleware;
   /** The engine with the keys and scopes of now. */
   provider(): Promise<Provider>;
-  /** Who is signed in to this browser, when they last proved it, and the session's uid; undefined for nobody. */
+  /**
+   * Who is signed in to this browser, when they last proved it themselves, and the session's uid; undefined for nobody. A partner's
+   * word is no proof of who could give one: that was never, 0.
+   */
   browserSession(ctx: Koa.Context): Promise<{ account: Account; signedInAt: number; uid: string } | undefined>;
 }
 
@@ -118,11 +121,12 @@ export function createEngine(options: EngineOptions): Engine {
 
     async browserSession(ctx) {
       const { provider } = await refresh();
-      const { accountId, loginTs = 0, uid } = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
+      const { accountId, loginTs = 0, uid, amr } = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
       const account = accountId === undefined ? undefined : await settings.findAccount(accountId);
       if (!account) return undefined;
       await options.noteVisit({ uid, accountId: account.id, ...sourceOf(ctx) });
-      return { account, signedInAt: loginTs, uid };
+      const isWordOfPartner = amr?.includes(AMR_SSO) === true && account.passwordHash !== undefined;
+      return { account, signedInAt: isWordOfPartner ? 0 : loginTs, uid };
     },
   };
 }

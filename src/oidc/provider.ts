@@ -40,6 +40,7 @@ export const ACR_FEDERATED = 'urn:latchkey:acr:federated';
 
 /** Authentication context of a sign-in by a partner's word. */
 export const ACR_SSO = 'urn:latchkey:acr:sso';
+export const AMR_SSO = 'sso';
 
 /** The engine's client for our own pages: signing in to them runs an ordinary authorization request. */
 export const CONSOLE_CLIENT_ID = 'latchkey-console';

@@ -9,14 +9,14 @@ import { z } from 'zod';
 import { type Account, displayName } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
-import { AppError } from '../errors.ts';
+import { AppError, unlessGone } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import { allowFormTarget } from '../http/security-headers.ts';
 import type { Views } from '../http/views.ts';
 import { parseInput } from '../input.ts';
 import type { Consents } from '../oidc/consents.ts';
-import { ACR_SSO, CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
+import { ACR_SSO, AMR_SSO, CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
 import type { Sessions } from '../oidc/sessions.ts';
 import type { SignInAtOnce } from '../oidc/sign-in-at-once.ts';
 import { nextWithin } from './next.ts';
@@ -146,7 +146,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
       const scopes = [...KNOWN_TO_PARTNER, ...partnerSignIn.scopeFor(client, account)];
       await consents.remember({ accountId: account.id, clientId: client.id, scopes, claims: [] });
       signedInBy = client.id;
-      return { login: { accountId: account.id, acr: ACR_SSO, amr: ['sso'], ts: now() } };
+      return { login: { accountId: account.id, acr: ACR_SSO, amr: [AMR_SSO], ts: now() } };
     }
 
     const answer = await signInAtOnce(ctx, {
@@ -201,9 +201,4 @@ function asRefusal(error: unknown): InteractionResults {
 function unlessRefused(error: unknown): undefined {
   const isRefusal = error instanceof AppError && (error.code === 'sso_token_used' || error.code === 'access_denied');
   if (!isRefusal) throw error;
-}
-
-/** It was ended meanwhile. */
-function unlessGone(error: unknown): void {
-  if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
 }

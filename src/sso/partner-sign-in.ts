@@ -48,6 +48,8 @@ export interface PartnerSignIn {
   introduce(client: PartnerClient, organizationId: string, person: Person, origin: Origin): Promise<Account>;
   /** The account that an app may sign in, when there is one. */
   find(client: PartnerClient, organizationId: string, email: string): Promise<Account | undefined>;
+  /** Remembers that the app acted for the person, where the person and administrators see it. */
+  note(signIn: SignIn, origin: Origin, detail?: Record<string, string>): Promise<void>;
   /** What the app may do as the person, of what is asked or all. */
   scopeFor(client: PartnerClient, account: Account, asked?: string[]): string[];
   /**
@@ -156,7 +158,14 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     return { client, account };
   }
 
+  async function note({ client, account }: SignIn, origin: Origin, detail?: Record<string, string>): Promise<void> {
+    await partners.noteSignIn(account.id, client.id, origin.address);
+    await audit.record({ ...origin, type: 'partner_sign_in', accountId: account.id, clientId: client.id, detail });
+  }
+
   return {
+    note,
+
     async authenticate({ clientId = '', secret = '', organizationId = '' }) {
       const [client, organization] = await Promise.all([
         clients.findActive(clientId),
@@ -200,17 +209,9 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
 
     async redeem(token, origin, clientId) {
       const found = await look(token);
-      const { account, client } = found;
-      if (clientId !== undefined && clientId !== client.id) throw used();
+      if (clientId !== undefined && clientId !== found.client.id) throw used();
       if (!(await tokens.take(token))) throw used();
-      await partners.noteSignIn(account.id, client.id, origin.address);
-      await audit.record({
-        ...origin,
-        type: 'sign_in',
-        accountId: account.id,
-        clientId: client.id,
-        detail: { method: 'sso' },
-      });
+      await note(found, origin);
       return found;
     },
   };

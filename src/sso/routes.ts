@@ -74,13 +74,7 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
       const scope = partnerSignIn.scopeFor(client, account, permissions);
       const lifetime = client.exchangedTokenLifetime ?? LIFETIME;
       const { accessToken, expiresIn } = await issue({ client, account, scope, lifetime });
-      await audit.record({
-        ...originOf(ctx),
-        type: 'sign_in',
-        accountId: account.id,
-        clientId: client.id,
-        detail: { method: 'sso', for: 'access token' },
-      });
+      await partnerSignIn.note({ client, account }, originOf(ctx), { for: 'access token' });
       ctx.body = { access_token: accessToken, token_type: 'Bearer', expires_in: expiresIn, scope: scope.join(' ') };
     }),
   );
