@@ -15,13 +15,24 @@ import { createApp, openDirectory } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
 import { createOrdersApi } from './api/server.ts';
 import { createExchangeApp } from './exchange-app/server.ts';
+import { createPartner } from './partner/server.ts';
 import { createSampleData, type SampleData } from './sample-data.ts';
 import { type SampleProviders, startSampleProviders } from './sample-providers.ts';
 import { createSinglePageApp } from './single-page-app/server.ts';
 import { createWebApp } from './web-app/server.ts';
 
 /** Each takes a port: Latchkey the one in PORT, the others those after it. */
-const PARTS = ['latchkey', 'webApp', 'singlePageApp', 'api', 'exchangeApp', 'github', 'google', 'openid'] as const;
+const PARTS = [
+  'latchkey',
+  'webApp',
+  'singlePageApp',
+  'api',
+  'exchangeApp',
+  'partner',
+  'github',
+  'google',
+  'openid',
+] as const;
 type Part = (typeof PARTS)[number];
 
 /** `localhost` is both, and a browser asks the second one first. */
@@ -59,6 +70,8 @@ async function start(): Promise<void> {
   await listening(createOrdersApi({ issuer, ...data.api.client }), ports.api);
   const { appTokens } = exchange;
   await listening(createExchangeApp({ latchkey: issuer, appTokens, api: `${urls.api}/orders` }), ports.exchangeApp);
+  const partner = { issuer, baseUrl: urls.partner, api: `${urls.api}/orders`, ...data.partner };
+  await serve(ports.partner, await createPartner(partner));
   console.log(overview({ urls, data, exchange, storeUrl: config.storeUrl }));
 }
 
@@ -138,6 +151,7 @@ function overview({
     title('Click through'),
     row(urls.webApp, 'Harbor Orders: a server app, code flow with PKCE; asks what it may know'),
     row(urls.singlePageApp, 'Harbor Stock: a single-page app, implicit flow; you are signed in at once'),
+    row(urls.partner, 'Tidewater: a partner that signs its own users in, Mia and Leo; no password is typed'),
     row(`${urls.latchkey}/account`, 'your account at Latchkey'),
     title('Sign in as'),
     ...data.people.map(({ email, password, role }) => row(email, `${password.padEnd(24)}${role}`)),
@@ -155,6 +169,9 @@ function overview({
     row('Harbor Orders  client_id', data.webApp.clientId),
     row('               client_secret', data.webApp.clientSecret),
     row('Harbor Stock   client_id', data.singlePageApp.clientId),
+    row('Tidewater      client_id', data.partner.clientId),
+    row('               client_secret', data.partner.clientSecret),
+    row('               organization_id', data.partner.organizationId),
     title('Administer it from another shell, for instance put Ben out and reload Harbor Orders'),
     `  STORE_URL=${storeUrl} npm run latchkey -- account disable ben@harbor.example`,
     '\nCtrl-C stops the demo; nothing of it is kept.\n',

@@ -24,9 +24,12 @@ export interface SampleData {
   webApp: { clientId: string; clientSecret: string };
   singlePageApp: { clientId: string };
   api: { client: { clientId: string; clientSecret: string }; personalToken: string };
+  partner: { clientId: string; clientSecret: string; organizationId: string };
 }
 
-export async function createSampleData(directory: Directory, urls: { webApp: string; singlePageApp: string }) {
+type Urls = Record<'webApp' | 'singlePageApp' | 'partner', string>;
+
+export async function createSampleData(directory: Directory, urls: Urls) {
   const { organizations, permissions } = directory;
   const organization = await organizations.create({ name: 'Harbor Books' });
   for (const permission of PERMISSIONS) await permissions.create(permission);
@@ -36,6 +39,7 @@ export async function createSampleData(directory: Directory, urls: { webApp: str
     api: { client: await registerApi(directory), personalToken: await makePersonalToken(directory) },
     webApp: await registerWebApp(directory, urls.webApp),
     singlePageApp: await registerSinglePageApp(directory, urls.singlePageApp),
+    partner: await registerPartner(directory, urls.partner),
   } satisfies SampleData;
 }
 
@@ -85,4 +89,15 @@ async function registerSinglePageApp({ clients }: Directory, url: string): Promi
     trusted: true,
   });
   return { clientId: client.id };
+}
+
+/** Somebody else's app with people of its own; it makes their accounts when they first come. */
+async function registerPartner({ clients, organizations }: Directory, url: string): Promise<SampleData['partner']> {
+  const { id: organizationId } = await organizations.create({ name: 'Tidewater' });
+  const permissions = ['orders.read'];
+  const redirectUris = [`${url}/callback`];
+  const { client, secret = '' } = await clients.create({ name: 'Tidewater', redirectUris, permissions });
+  const emailDomains = ['tidewater.example'];
+  await clients.update(client.id, { sso: { organizationIds: [organizationId], emailDomains, permissions } });
+  return { clientId: client.id, clientSecret: secret, organizationId };
 }
