@@ -33,7 +33,7 @@ const BrowserSession = z.object({
   userAgent: z.string().optional(),
   createdAt: z.int(),
   lastActiveAt: z.int(),
-  /** The app by whose word the person was signed in last. */
+  /** The app by whose word the session began. */
   signedInBy: z.string().optional(),
 });
 export type BrowserSession = z.infer<typeof BrowserSession>;
@@ -70,7 +70,7 @@ export interface Sessions {
   endGrants(clientId: string): Promise<void>;
   /** Those of an account that are there now, last active first. */
   list(accountId: string): Promise<BrowserSession[]>;
-  /** Writes down by which app's word the person was signed in, in a session that has been visited. */
+  /** Writes down by which app's word a session began, once it has been visited. */
   noteSignedInBy(uid: string, clientId: string): Promise<void>;
   /** Writes down that somebody was here with their session, at most once a minute. */
   noteVisit(visit: Omit<BrowserSession, 'createdAt' | 'lastActiveAt' | 'signedInBy'>): Promise<void>;

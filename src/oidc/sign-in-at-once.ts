@@ -74,7 +74,7 @@ export function createSignInAtOnce({ listener, provider: currentProvider }: Sign
         ctx.append('Set-Cookie', lines);
       };
       return {
-        sessionUid: session?.uid,
+        sessionUid: session?.accountId === undefined ? undefined : session.uid,
         sendCookies,
         send() {
           ctx.status = response.statusCode;

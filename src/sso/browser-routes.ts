@@ -16,9 +16,10 @@ import { allowFormTarget } from '../http/security-headers.ts';
 import type { Views } from '../http/views.ts';
 import { parseInput } from '../input.ts';
 import type { Consents } from '../oidc/consents.ts';
+import { type Form, queryOf } from '../oidc/form-request-routes.ts';
 import { ACR_SSO, AMR_SSO, CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
 import type { Sessions } from '../oidc/sessions.ts';
-import type { SignInAtOnce } from '../oidc/sign-in-at-once.ts';
+import type { Answer, SignInAtOnce } from '../oidc/sign-in-at-once.ts';
 import { nextWithin } from './next.ts';
 import type { PartnerSignIn, SignIn } from './partner-sign-in.ts';
 
@@ -68,7 +69,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
     const other = sent.switch === 'yes' ? undefined : await somebodyElse(ctx, arrival);
     if (other) return show(ctx, arrival, { next, other });
     const answer = await enter(ctx, { token: arrival.token, query: new URLSearchParams(ownRequest(issuer)), arrival });
-    if (answer.sessionUid === undefined) throw new Error('the sign-in led to no session');
+    if (answer.sessionUid === undefined) return answer.send();
     answer.sendCookies();
     ctx.set('Cache-Control', 'no-store');
     ctx.status = 303;
@@ -84,10 +85,27 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
     query.delete('sso_token');
     const arrival = await look(token).catch(unlessRefused);
     const other = arrival?.client.id === clientId ? await somebodyElse(ctx, arrival) : undefined;
-    if (arrival && other) return show(ctx, arrival, { next: withoutSignIn(issuer, query), other });
-    const answer = await enter(ctx, { token, query, arrival, clientId });
+    if (arrival && other && query.get('prompt') !== 'none') {
+      return show(ctx, arrival, { next: withoutSignIn(issuer, query), other });
+    }
+    const answer = other ? await refuseOther(ctx, query) : await enter(ctx, { token, query, arrival, clientId });
     answer.send();
   });
+
+  // Its form has been read. Cookies do not come with a form of another site; they do with the one that this page posts.
+  router.post(ROUTES.authorization, async function authorizeByPage(ctx) {
+    const { sso_token: token } = parseInput(AuthorizationQuery, ctx.request.body);
+    const query = queryOf(ctx.request.body as Form);
+    query.delete('sso_token');
+    await show(ctx, await look(token), { next: withoutSignIn(issuer, query), other: undefined });
+  });
+
+  /** The app learns that a page would have been needed, and nothing is used up. */
+  function refuseOther(ctx: Koa.Context, query: URLSearchParams): Promise<Answer> {
+    const error_description = 'somebody else is signed in to this browser';
+    const prove = async () => ({ error: 'account_selection_required', error_description });
+    return signInAtOnce(ctx, { query, keepSession: false, prove });
+  }
 
   /** @throws {AppError} `sso_token_used`, `access_denied` */
   async function look(token: string): Promise<Arrival> {
@@ -106,7 +124,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
     { next, other }: { next: URL; other: Account | undefined },
   ): Promise<void> {
     // The form ends where `next` is, and may go on from there to the app.
-    for (const uri of [next.href, ...client.redirectUris.slice(0, 1)]) allowFormTarget(ctx, uri);
+    for (const uri of [next.href, ...client.redirectUris]) allowFormTarget(ctx, uri);
     await views.render(ctx, 'sso/login', {
       client: options.describe(client),
       token,
@@ -154,7 +172,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
       keepSession: isThere,
       prove: () => (clientId === undefined ? prove() : prove().catch(asRefusal)),
     });
-    if (signedInBy !== undefined && answer.sessionUid !== undefined) {
+    if (signedInBy !== undefined && answer.sessionUid !== undefined && !isThere) {
       await sessions.noteSignedInBy(answer.sessionUid, signedInBy);
     }
     return answer;
@@ -179,7 +197,9 @@ function ownRequest(issuer: string): Record<string, string> {
 function withoutSignIn(issuer: string, query: URLSearchParams): URL {
   const url = new URL(ROUTES.authorization, issuer);
   url.search = query.toString();
+  const prompt = (query.get('prompt') ?? '').split(' ').filter((each) => each === 'consent' || each === 'none');
   url.searchParams.delete('prompt');
+  if (prompt.length > 0) url.searchParams.set('prompt', prompt.join(' '));
   return url;
 }
 

@@ -65,6 +65,9 @@ export interface PartnerSignIn {
   redeem(token: string, origin: Origin, clientId?: string): Promise<SignIn>;
 }
 
+/** The digest of no secret, as long as any. */
+const NO_DIGEST = 'A'.repeat(43);
+
 /** Milliseconds between two looks for an account that another request makes, and how often. */
 const INTERVAL_MS = 50;
 const LOOKS = 20;
@@ -122,7 +125,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     throw new AppError('conflict', 'an account with this e-mail is being made; try again', { field: 'email' });
   }
 
-  /** An app takes back what it gave itself, and nothing that others gave. */
+  /** An app takes back what it gave itself, and nothing that others gave. Saying nothing of permissions changes none. */
   async function refresh(
     client: PartnerClient,
     organizationId: string,
@@ -132,15 +135,16 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
   ): Promise<Account> {
     const earlier = (await partners.get(account.id, client.id))?.given ?? [];
     const heldOtherwise = (current: Account) => current.permissions.filter((name) => !earlier.includes(name));
-    const wanted = person.permissions ?? earlier;
-    const given = wanted.filter((name) => !heldOtherwise(account).includes(name));
+    const { permissions: wanted } = person;
+    const given = wanted?.filter((name) => !heldOtherwise(account).includes(name)) ?? earlier;
     if (!sameNames(given, earlier))
       await partners.noteGiven(account.id, client.id, [...new Set([...earlier, ...given])]);
     const updated = await accounts.update(
       account.id,
       (current) => {
         refuseOthers(current, client.sso, organizationId);
-        return changesTo(current, { ...person, permissions: [...new Set([...heldOtherwise(current), ...wanted])] });
+        const permissions = wanted && [...new Set([...heldOtherwise(current), ...wanted])];
+        return changesTo(current, { ...person, permissions });
       },
       origin,
     );
@@ -172,7 +176,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
         organizationName(organizationId),
       ]);
       // Compared even when there is nothing to compare with: how long it takes says nothing.
-      const isProven = isClientSecret(client?.secrets.map(({ digest }) => digest) ?? [''], secret);
+      const isProven = isClientSecret(client?.secrets.map(({ digest }) => digest) ?? [NO_DIGEST], secret);
       if (client && isProven && organization !== undefined && mayActFor(client, organizationId)) return client;
       throw new AppError(
         'invalid_client',
@@ -252,7 +256,7 @@ function refuseOthers(account: Account, sso: Ceiling, organizationId: string): v
   assertDomain(sso, account.email);
 }
 
-function changesTo(account: Account, { givenName, familyName, permissions = [] }: Person) {
+function changesTo(account: Account, { givenName, familyName, permissions = account.permissions }: Person) {
   const names = { givenName: givenName ?? account.givenName, familyName: familyName ?? account.familyName };
   const isSame = names.givenName === account.givenName && names.familyName === account.familyName;
   return isSame && sameNames(permissions, account.permissions) ? undefined : { ...names, permissions };
