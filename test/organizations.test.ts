@@ -45,6 +45,19 @@ describe('organizations', () => {
       expect((await failureOf(people.organizations.create({ name: 'Acme', id: '../x' }))).field).to.equal('id');
     });
 
+    it('are renamed, and nothing else of them changes', async () => {
+      const { organizations, audit } = people;
+      const first = await organizations.create({ name: 'Before' });
+      const renamed = await organizations.update(first.id, { name: ' After ' }, { actorId: 'renamer' });
+      expect(renamed).to.deep.equal({ ...first, name: 'After' });
+      expect(await organizations.get(first.id)).to.deep.equal(renamed);
+      expect((await failureOf(organizations.update(first.id, { name: 'a\nb' }))).field).to.equal('name');
+      expect((await failureOf(organizations.update('nobody', { name: 'x' }))).code).to.equal('not_found');
+      expect(await organizations.get('nobody')).to.equal(undefined);
+      const { events } = await audit.list({ accountId: 'renamer' });
+      expect(events.map(({ type }) => type)).to.deep.equal(['organization_changed']);
+    });
+
     it('are in the audit trail from their beginning', async () => {
       await people.organizations.create({ name: 'Audited' }, { actorId: 'boss', address: '192.0.2.1' });
       const { events } = await people.audit.list({ accountId: 'boss' });

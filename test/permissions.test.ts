@@ -27,6 +27,18 @@ describe('permissions', () => {
       expect(await permissions.names()).to.deep.equal(['orders:read', 'orders:write']);
     });
 
+    it('are described anew under the same name', async () => {
+      const { permissions, audit } = people;
+      const first = await permissions.create({ name: 'described', description: 'Before' });
+      await permissions.update('described', { description: 'After' }, { actorId: 'describer' });
+      expect(await permissions.get('described')).to.deep.equal({ ...first, description: 'After' });
+      expect((await failureOf(permissions.update('described', { description: '' }))).field).to.equal('description');
+      expect((await failureOf(permissions.update('nothing', { description: 'x' }))).code).to.equal('not_found');
+      expect(await permissions.get('nothing')).to.equal(undefined);
+      const { events } = await audit.list({ accountId: 'describer' });
+      expect(events.map(({ type }) => type)).to.deep.equal(['permission_changed']);
+    });
+
     it('change the version that other processes look at', async () => {
       const elsewhere = await openPeople(store.url);
       const before = await elsewhere.permissions.version();

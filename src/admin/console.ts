@@ -34,6 +34,10 @@ const NOTICES = [
   'provider_disabled',
   'provider_enabled',
   'provider_deleted',
+  'organization_created',
+  'organization_saved',
+  'permission_created',
+  'permission_saved',
 ] as const;
 export type AdminNotice = (typeof NOTICES)[number];
 
@@ -41,6 +45,8 @@ export type AdminNotice = (typeof NOTICES)[number];
 const SECTIONS = [
   { id: 'apps', href: '/admin/apps' },
   { id: 'accounts', href: '/admin/accounts' },
+  { id: 'organizations', href: '/admin/organizations' },
+  { id: 'permissions', href: '/admin/permissions' },
   { id: 'identity_providers', href: '/admin/identity-providers' },
 ] as const;
 type Section = (typeof SECTIONS)[number]['id'];

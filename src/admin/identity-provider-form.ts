@@ -9,10 +9,13 @@ export const IdentityProviderForm = z.object({
   form: text(64),
   id: text(200),
   kind: z.enum(['github', 'google', 'oidc']).default('github'),
+  name: text(200),
   issuer: text(5000),
   base_url: text(5000),
   client_id: text(1000),
   client_secret: text(5000),
+  /** A checkbox: there when it is ticked. */
+  sign_in: z.literal('yes').optional(),
   people: z.enum(['refuse', 'pending', 'active']).default('refuse'),
   organization: text(100),
 });
@@ -20,13 +23,15 @@ export type IdentityProviderForm = z.infer<typeof IdentityProviderForm>;
 
 /** Without the secret, which is not shown again. */
 export function fillFromProvider(provider: IdentityProvider): IdentityProviderForm {
-  const { id, kind, issuer, baseUrl, clientId, newPeople } = provider;
+  const { id, kind, name, issuer, baseUrl, clientId, signIn, newPeople } = provider;
   return IdentityProviderForm.parse({
     id,
     kind,
+    name,
     issuer,
     base_url: baseUrl,
     client_id: clientId,
+    sign_in: signIn ? 'yes' : undefined,
     people: newPeople.policy,
     organization: newPeople.policy === 'refuse' ? undefined : newPeople.organizationId,
   });
@@ -39,8 +44,10 @@ export function newProviderOf(sent: IdentityProviderForm): NewIdentityProvider {
 /** An empty secret leaves the one that is there. */
 export function changesOf(sent: IdentityProviderForm): IdentityProviderChanges {
   return {
+    name: filled(sent.name),
     baseUrl: filled(sent.base_url),
     clientId: filled(sent.client_id),
+    signIn: sent.sign_in === 'yes',
     newPeople: newPeopleOf(sent),
     ...(sent.client_secret === '' ? {} : { clientSecret: sent.client_secret }),
   };

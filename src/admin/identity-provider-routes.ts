@@ -5,9 +5,10 @@ import type { Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
-import type { IdentityProvider } from '../identity-providers/identity-provider.ts';
+import { type IdentityProvider, isForSignIn, nameOf } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import type { Finding, Trial } from '../identity-providers/trial.ts';
+import { callbackPath } from '../identity-providers/upstream-sign-in.ts';
 import { parseInput } from '../input.ts';
 import type { Choices } from './choices.ts';
 import { type AdminConsole, type AdminNotice, actsFrom } from './console.ts';
@@ -17,6 +18,7 @@ const PROVIDERS = '/admin/identity-providers';
 const SECTION = 'identity_providers';
 
 export interface IdentityProviderRoutesOptions {
+  issuer: string;
   pages: AdminConsole;
   forms: OneTimeForms;
   identityProviders: IdentityProviders;
@@ -33,7 +35,7 @@ interface Change {
 }
 
 export function identityProviderRoutes(options: IdentityProviderRoutesOptions): Router {
-  const { pages, forms, identityProviders, trial, choices } = options;
+  const { issuer, pages, forms, identityProviders, trial, choices } = options;
   const router = new Router({ prefix: PROVIDERS });
   const changes: Record<string, Change> = {
     disable: { notice: 'provider_disabled', danger: true, path: pathOf, run: identityProviders.disable },
@@ -52,7 +54,7 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
   router.get(
     '/new',
     pages.recentlySignedIn(async function showNewProvider(ctx, visitor) {
-      await showForm(ctx, visitor, { filled: IdentityProviderForm.parse({}) });
+      await showForm(ctx, visitor, { filled: IdentityProviderForm.parse({ sign_in: 'yes' }) });
     }),
   );
 
@@ -140,7 +142,14 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
     const organizationId = newPeople.policy === 'refuse' ? undefined : newPeople.organizationId;
     const organization = (await choices.organizationNames([organizationId])).get(organizationId ?? '');
     const data = {
-      provider: { ...shown, people: newPeople.policy, hasSecret: sealedSecret !== undefined },
+      provider: {
+        ...shown,
+        name: nameOf(provider),
+        people: newPeople.policy,
+        hasSecret: sealedSecret !== undefined,
+        isOffered: isForSignIn(provider),
+        callback: `${issuer}${callbackPath(provider.id)}`,
+      },
       organization,
       findings,
     };

@@ -16,6 +16,8 @@ import { sameOrigin } from '../http/same-origin.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import { createTrial } from '../identity-providers/trial.ts';
 import type { EndAccessToken } from '../oidc/end-access-token.ts';
+import type { Organizations } from '../organizations/organizations.ts';
+import type { Permissions } from '../permissions/permissions.ts';
 import type { Storage } from '../storage/storage.ts';
 import { accountRoutes } from './account-routes.ts';
 import { createAdministrators } from './administrators.ts';
@@ -27,21 +29,24 @@ import { createTrialRun } from './app-trial-run.ts';
 import { createChoices } from './choices.ts';
 import { createAdminConsole } from './console.ts';
 import { identityProviderRoutes } from './identity-provider-routes.ts';
+import { organizationRoutes } from './organization-routes.ts';
+import { permissionRoutes } from './permission-routes.ts';
 
-export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> &
-  Parameters<typeof createChoices>[0] & {
-    storage: Storage;
-    accounts: Accounts;
-    clients: Clients;
-    appTokens: AppTokens;
-    identityProviders: IdentityProviders;
-    /** How an identity provider is tried. */
-    request: Outbound;
-    /** How an app is tried. */
-    inProcess: InProcess;
-    endAccessToken: EndAccessToken;
-    audit: Audit;
-  };
+export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> & {
+  storage: Storage;
+  accounts: Accounts;
+  organizations: Organizations;
+  permissions: Permissions;
+  clients: Clients;
+  appTokens: AppTokens;
+  identityProviders: IdentityProviders;
+  /** How an identity provider is tried. */
+  request: Outbound;
+  /** How an app is tried. */
+  inProcess: InProcess;
+  endAccessToken: EndAccessToken;
+  audit: Audit;
+};
 
 export function adminRoutes(options: AdminOptions): Router {
   const pages = createAdminConsole({ ...options, localeOf });
@@ -66,6 +71,8 @@ export function adminRoutes(options: AdminOptions): Router {
     appTrialRoutes({ ...shared, trials, run }),
     appRoutes(shared),
     accountRoutes({ ...shared, administrators }),
+    organizationRoutes(shared),
+    permissionRoutes(shared),
     identityProviderRoutes({ ...shared, trial }),
   ];
   for (const part of parts) router.use(part.routes());

@@ -11,10 +11,15 @@ import { Organization } from './organization.ts';
 const NewOrganization = Organization.pick({ name: true }).extend({ id: Organization.shape.id.optional() });
 export type NewOrganization = z.input<typeof NewOrganization>;
 
+const OrganizationChanges = Organization.pick({ name: true }).partial();
+export type OrganizationChanges = z.input<typeof OrganizationChanges>;
+
 export interface Organizations {
   /** Without an id it gets a UUID. @throws {AppError} `conflict` when the id is taken; `invalid_request` naming the field. */
   create(input: NewOrganization, origin?: Origin): Promise<Organization>;
   get(id: string): Promise<Organization | undefined>;
+  /** Whatever is absent stays. @throws {AppError} `not_found`; `invalid_request` naming the field. */
+  update(id: string, changes: OrganizationChanges, origin?: Origin): Promise<Organization>;
   /** In the order of their ids. */
   list(page?: { limit?: number; after?: string }): Promise<{ organizations: Organization[]; next?: string }>;
 }
@@ -38,6 +43,14 @@ export function createOrganizations({ storage, now, audit }: OrganizationsOption
       if (!created) throw new AppError('conflict', 'there is an organization with this id already', { field: 'id' });
       await audit.record({ ...origin, type: 'organization_created', detail: { id, name } });
       return organization;
+    },
+
+    async update(id, input, origin = {}) {
+      const changes = parseInput(OrganizationChanges, input);
+      const changed = await organizations.update(id, (current) => ({ ...current, ...changes }) as Organization);
+      if (!changed) throw new AppError('not_found', 'there is no such organization');
+      await audit.record({ ...origin, type: 'organization_changed', detail: { id, name: changed.name } });
+      return changed;
     },
 
     async list(page = {}) {

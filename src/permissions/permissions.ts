@@ -12,9 +12,14 @@ const VERSION_KEY = 'permissions-version';
 const NewPermission = Permission.omit({ createdAt: true });
 export type NewPermission = z.input<typeof NewPermission>;
 
+const PermissionChanges = Permission.pick({ description: true }).partial();
+export type PermissionChanges = z.input<typeof PermissionChanges>;
+
 export interface Permissions {
   /** @throws {AppError} `conflict` when the name is taken; `invalid_request` naming the field. */
   create(input: NewPermission, origin?: Origin): Promise<Permission>;
+  /** Its words; the name stays, which apps and people hold it by. @throws {AppError} `not_found`; `invalid_request` naming the field. */
+  update(name: string, changes: PermissionChanges, origin?: Origin): Promise<Permission>;
   get(name: string): Promise<Permission | undefined>;
   /** All of them, by name. */
   list(): Promise<Permission[]>;
@@ -56,6 +61,14 @@ export function createPermissions({ storage, now, audit }: PermissionsOptions): 
       if (!created) throw new AppError('conflict', 'there is a permission of this name already', { field: 'name' });
       await audit.record({ ...origin, type: 'permission_created', detail: { name: permission.name } });
       return permission;
+    },
+
+    async update(name, input, origin = {}) {
+      const changes = parseInput(PermissionChanges, input);
+      const changed = await permissions.update(name, (current) => ({ ...current, ...changes }) as Permission);
+      if (!changed) throw new AppError('not_found', 'there is no such permission');
+      await audit.record({ ...origin, type: 'permission_changed', detail: { name } });
+      return changed;
     },
   };
 }
