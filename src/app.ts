@@ -35,14 +35,20 @@ import { plainBody } from './http/plain-body.ts';
 import { createThrottle } from './http/rate-limit.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
 import { createViews } from './http/views.ts';
+import { createIdentify } from './identity-providers/identify.ts';
 import { createIdentityProviders } from './identity-providers/identity-providers.ts';
 import { createLinks } from './identity-providers/links.ts';
 import { createWelcome } from './identity-providers/new-people.ts';
 import { createProviderTokens } from './identity-providers/provider-tokens.ts';
+import { createSignInMethods } from './identity-providers/sign-in-methods.ts';
+import { createUpstreamSignIn } from './identity-providers/upstream-sign-in.ts';
+import { callbackRoutes } from './interactions/callback-routes.ts';
 import { createConsent } from './interactions/consent.ts';
 import { describeClient, describeScopes, OWN_PAGES } from './interactions/descriptions.ts';
 import { enginePages } from './interactions/engine-pages.ts';
+import { createLinkAccount } from './interactions/link-account.ts';
 import { createLogin } from './interactions/login.ts';
+import { createProviderSignIn } from './interactions/provider-sign-in.ts';
 import { interactionRoutes } from './interactions/routes.ts';
 import type { Deliver } from './mail/delivery.ts';
 import { createMail } from './mail/mail.ts';
@@ -65,7 +71,7 @@ import { createSignIdentity } from './oidc/identity-assertion.ts';
 import { introspectionRoutes } from './oidc/introspection-routes.ts';
 import { createIssueAccessToken } from './oidc/issue-access-token.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
-import { ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
+import { ACR_FEDERATED, ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
@@ -259,6 +265,7 @@ export async function createApp(
   const grants = createGrants({ accounts, clients, consents });
   const outbound = createOutbound({ allow: config.outboundAllow });
   const issueAccessToken = createIssueAccessToken({ storage, now, provider: () => engine.provider() });
+  const welcome = createWelcome({ storage, accounts, links });
   const exchange = createExchange({
     appTokens,
     clients,
@@ -270,7 +277,7 @@ export async function createApp(
     }),
     links,
     accounts,
-    welcome: createWelcome({ storage, accounts, links }),
+    welcome,
     issue: issueAccessToken,
     audit,
   });
@@ -321,6 +328,34 @@ export async function createApp(
     audit,
   });
 
+  const upstream = createUpstreamSignIn({ issuer, storage, now, request: outbound, throttle, identityProviders });
+  const signInMethods = createSignInMethods({
+    storage,
+    now,
+    links,
+    identityProviders,
+    endSessions: sessions.endAll,
+    send: mail.send,
+    deviceInWords,
+  });
+  const login = createLogin({ signIn: signIn.signIn, acr: ACR_PASSWORD, now });
+  const linkAccount = createLinkAccount({
+    storage,
+    accounts,
+    findProvider: identityProviders.findActive,
+    methods: signInMethods,
+    login,
+    audit,
+  });
+  const providerSignIn = createProviderSignIn({
+    upstream,
+    identify: createIdentify({ links, accounts, welcome }),
+    linkAccount,
+    audit,
+    acr: ACR_FEDERATED,
+    now,
+  });
+
   const ssoTokens = createSsoTokens({ storage, now });
   const partnerSignIn = createPartnerSignIn({
     accounts,
@@ -352,13 +387,18 @@ export async function createApp(
     .use(assets.serve)
     .use(healthRoutes({ storage, isStopping }).routes())
     .use(setupRoutes({ issuer, setup, views }).routes())
+    .use(callbackRoutes({ upstream }).routes())
     .use(
       interactionRoutes({
         issuer,
         views,
         provider: engine.provider,
-        login: createLogin({ signIn: signIn.signIn, acr: ACR_PASSWORD, now }),
+        login,
         consent,
+        providerSignIn,
+        linkAccount,
+        offeredProviders: upstream.offered,
+        federatedAcr: ACR_FEDERATED,
         findClient,
         findAccount,
       }).routes(),
@@ -379,6 +419,8 @@ export async function createApp(
         sessions,
         appsAccess,
         partners,
+        methods: signInMethods,
+        upstream,
         personalTokens,
         mayBeEternal: config.personalTokensMayBeEternal,
         describe: (names) => describeScopes(names, permissions),
@@ -403,6 +445,7 @@ export async function createApp(
         audit,
       }).routes(),
     )
+    .use(formRequestRoutes().routes())
     .use(
       ssoBrowserRoutes({
         issuer,
@@ -417,7 +460,6 @@ export async function createApp(
         describe: describeClient,
       }).routes(),
     )
-    .use(formRequestRoutes().routes())
     .use(engine.handle); // last: answers what is left
 
   const schedule = createSchedule({ storage, now, log });

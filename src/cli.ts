@@ -136,6 +136,8 @@ program
   .option('--issuer <url>', 'of an OpenID provider, exactly as it calls itself')
   .option('--client-id <id>', 'that we have there')
   .option('--client-secret <secret>')
+  .option('--name <name>', 'what people call it on the sign-in page')
+  .option('--no-sign-in', 'not offered on the sign-in page, for apps that exchange tokens only')
   .option('--base-url <url>', 'another place of GitHub or Google: an Enterprise host, a test double')
   .action(on(createIdentityProvider));
 

@@ -34,6 +34,7 @@ const reservations = [
   { what: /^ioredis\b/, where: /^storage\/redis\.ts$/ },
   { what: /^storage\/(embedded|redis)\.ts$/, where: /^storage\/open\.ts$/ },
   { what: /^nodemailer\b/, where: /^mail\// },
+  { what: /^openid-client\b/, where: /^identity-providers\// },
   { what: /^@koa\/router\b/, where: /routes\.ts$|^app\.ts$/ },
   { what: /^http\//, where: /^http\/|routes\.ts$|^app\.ts$/ },
   { what: /^process\.env$|^(node:)?process$/, where: /^config\.ts$/ },

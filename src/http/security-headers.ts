@@ -62,7 +62,7 @@ export function allowFormTarget(ctx: Koa.Context, uri: string): void {
   const policy = ctx.response.get('Content-Security-Policy');
   const url = URL.parse(uri);
   if (!url || !policy) return;
-  const targets = TARGETS_LIKE[url.protocol] ?? url.protocol;
+  const targets = targetsLike(url);
   ctx.set(
     'Content-Security-Policy',
     policy.replace(/form-action [^;]*/, (directive) =>
@@ -71,8 +71,7 @@ export function allowFormTarget(ctx: Koa.Context, uri: string): void {
   );
 }
 
-/** Plain http is registered for the loopback interface only. */
-const TARGETS_LIKE: Record<string, string> = {
-  'https:': 'https:',
-  'http:': 'http://localhost:* http://127.0.0.1:*',
-};
+function targetsLike({ protocol, hostname, origin }: URL): string {
+  if (protocol !== 'http:') return protocol;
+  return ['localhost', '127.0.0.1', '[::1]'].includes(hostname) ? 'http://localhost:* http://127.0.0.1:*' : origin;
+}

@@ -7,7 +7,7 @@ import { remembered } from './remembered.ts';
 import type { Upstream } from './upstream.ts';
 
 /** Both are Google, as its own documentation has it. */
-const ISSUERS = ['https://accounts.google.com', 'accounts.google.com'];
+export const GOOGLE_ISSUERS = ['https://accounts.google.com', 'accounts.google.com'] as const;
 const KEYS = 'https://www.googleapis.com/oauth2/v3/certs';
 
 export interface GoogleOptions {
@@ -18,7 +18,7 @@ export interface GoogleOptions {
 
 export function createGoogle({ identityProvider: { baseUrl }, ask, now }: GoogleOptions): Prove {
   const base = baseUrl?.replace(/\/$/, '');
-  const issuers = base === undefined ? ISSUERS : [...ISSUERS, base];
+  const issuers: readonly string[] = base === undefined ? GOOGLE_ISSUERS : [...GOOGLE_ISSUERS, base];
   const keys = remembered<JSONWebKeySet>(
     async () => keySetIn(await ask(base === undefined ? KEYS : await keysAt(base))),
     {

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Instant } from '../accounts/account.ts';
+import { line } from '../accounts/text.ts';
 
 /** An https or http URL that paths can be put behind. Whether it may be reached is decided when it is asked. */
 const BaseUrl = z
@@ -22,6 +23,8 @@ export const IdentityProvider = z.object({
     .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/, 'must be letters, digits, dots, dashes and underscores')
     .refine((id) => id.toUpperCase() !== 'APP_TOKEN_GILES', 'is the name of something else'),
   kind: z.enum(['github', 'google', 'oidc']),
+  /** What people call it; without it, what it is called by its kind. */
+  name: line(60).optional(),
   /** Issuer identifier (OIDC Discovery §3) of the kind `oidc`, exactly as it stands in the provider's tokens. */
   issuer: BaseUrl.optional(),
   /** Where the API of a GitHub (Enterprise) or Google stands in place of the usual one. */
@@ -33,6 +36,8 @@ export const IdentityProvider = z.object({
     .optional(),
   /** The secret that goes with it, sealed. */
   sealedSecret: z.string().optional(),
+  /** Whether people may sign in with it, as soon as we have a client id and a secret there. */
+  signIn: z.boolean().default(true),
   newPeople: NewPeople,
   disabledAt: Instant.optional(),
   createdAt: Instant,
@@ -44,4 +49,24 @@ export type IdentityProvider = z.infer<typeof IdentityProvider>;
 export function audienceOf({ clientId }: IdentityProvider, providerClientIds: readonly string[]): string[] {
   if (providerClientIds.length > 0) return [...providerClientIds];
   return clientId === undefined ? [] : [clientId];
+}
+
+const BRANDS: Partial<Record<IdentityProvider['kind'], string>> = { github: 'GitHub', google: 'Google' };
+
+/** What people call it. */
+export function nameOf({ id, kind, name }: Pick<IdentityProvider, 'id' | 'kind' | 'name'>): string {
+  return name ?? BRANDS[kind] ?? id;
+}
+
+/** Whether people can sign in with it now. */
+export function isForSignIn({ disabledAt, signIn, clientId, sealedSecret }: IdentityProvider): boolean {
+  return disabledAt === undefined && signIn && clientId !== undefined && sealedSecret !== undefined;
+}
+
+/**
+ * Whether it can be made to ask a person again who they are, and says that it has (OIDC Core §3.1.2.1 `prompt`, §2 `auth_time`). GitHub
+ * and Google let in whoever sits at a browser where somebody has signed in to them.
+ */
+export function canAskAgain({ kind }: Pick<IdentityProvider, 'kind'>): boolean {
+  return kind === 'oidc';
 }

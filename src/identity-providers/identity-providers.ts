@@ -17,6 +17,8 @@ const Secret = z.string().min(1, 'must not be empty').max(2000, 'is too long');
 const NewIdentityProvider = IdentityProvider.pick({
   id: true,
   kind: true,
+  name: true,
+  signIn: true,
   issuer: true,
   baseUrl: true,
   clientId: true,
@@ -24,8 +26,9 @@ const NewIdentityProvider = IdentityProvider.pick({
 export type NewIdentityProvider = z.input<typeof NewIdentityProvider>;
 
 /** What is present but undefined is removed; whatever is absent stays. Kind and issuer say who people are, and never change. */
-const IdentityProviderChanges = IdentityProvider.pick({ baseUrl: true, clientId: true }).extend({
+const IdentityProviderChanges = IdentityProvider.pick({ name: true, baseUrl: true, clientId: true }).extend({
   clientSecret: Secret.optional(),
+  signIn: z.boolean().optional(),
   newPeople: NewPeople.optional(),
 });
 export type IdentityProviderChanges = z.input<typeof IdentityProviderChanges>;
@@ -117,13 +120,14 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
     },
 
     async update(id, input, origin = {}) {
-      const { clientSecret, newPeople, ...changes } = parseInput(IdentityProviderChanges, input);
+      const { clientSecret, signIn, newPeople, ...changes } = parseInput(IdentityProviderChanges, input);
       await checkOrganization(newPeople);
       const sealedSecret = clientSecret === undefined ? undefined : await sealing.seal(clientSecret);
       const changed = await change(id, (provider) => {
         const next = {
           ...provider,
           ...changes,
+          signIn: signIn ?? provider.signIn,
           newPeople: newPeople ?? provider.newPeople,
           sealedSecret: 'clientSecret' in input ? sealedSecret : provider.sealedSecret,
         };

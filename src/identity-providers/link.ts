@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { Instant } from '../accounts/account.ts';
+import type { UpstreamProfile } from './proof.ts';
 
 /**
  * Who an account's person is at an identity provider. A subject there is one account here; an account may have many. People are
@@ -14,6 +15,14 @@ export const Link = z.object({
     .max(255, 'is too long')
     .regex(/^[^\p{Cc}\p{Cs}]*$/u, 'must not have control characters'),
   accountId: z.string(),
+  /** What the person is called there, so that one can tell two links apart. */
+  label: z.string().max(254).optional(),
   createdAt: Instant,
 });
 export type Link = z.infer<typeof Link>;
+
+/** What somebody is called elsewhere, so that two of their identities there can be told apart. */
+export function labelOf({ nickname, email, givenName, familyName }: UpstreamProfile): string | undefined {
+  const name = [givenName, familyName].filter((part) => part !== undefined).join(' ');
+  return (nickname ?? email ?? name).slice(0, 254) || undefined;
+}

@@ -88,8 +88,8 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
       const link = await links.get(personKey(person));
       if (link?.accountId !== accountId) throw new AppError('not_found', 'there is no such link');
       await links.delete(personKey(person));
-      const detail = { change: 'unlinked', identity_provider: link.identityProviderId };
-      await audit.record({ ...origin, type: 'account_changed', accountId, detail });
+      const detail = { identity_provider: link.identityProviderId };
+      await audit.record({ ...origin, type: 'account_unlinked', accountId, detail });
     },
 
     removeAll: (accountId) => removeGroup(accountGroup(accountId)),

@@ -7,6 +7,7 @@ import { AppError } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { IdentityProvider } from './identity-provider.ts';
+import { labelOf } from './link.ts';
 import { type Links, type Person, personKey } from './links.ts';
 import type { UpstreamProfile } from './proof.ts';
 
@@ -77,7 +78,7 @@ export function createWelcome({ storage, accounts, links }: WelcomeOptions): Wel
     const known = await accountOf(person);
     if (known) return known;
     const made = await makeAccount(stranger, origin);
-    if (made) await links.add({ ...person, accountId: made.id }, origin);
+    if (made) await links.add({ ...person, accountId: made.id, label: labelOf(stranger.profile) }, origin);
     return made;
   }
 

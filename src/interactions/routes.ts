@@ -7,11 +7,14 @@ import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import { allowFormTarget } from '../http/security-headers.ts';
 import type { Views } from '../http/views.ts';
+import type { OfferedProvider } from '../identity-providers/upstream-sign-in.ts';
 import { parseInput } from '../input.ts';
 import type { Requested } from '../oidc/prompts.ts';
 import { AccountForm, chooseAccount, showAccounts } from './account-chooser.ts';
 import { type createConsent, DecisionForm } from './consent.ts';
+import type { createLinkAccount } from './link-account.ts';
 import { type createLogin, LoginForm, showLogin } from './login.ts';
+import { type createProviderSignIn, ProviderForm } from './provider-sign-in.ts';
 import type { Interaction, Outcome, WaitingClient } from './step.ts';
 
 export interface InteractionRoutesOptions {
@@ -20,12 +23,18 @@ export interface InteractionRoutesOptions {
   provider: () => Promise<Provider>;
   login: ReturnType<typeof createLogin>;
   consent: ReturnType<typeof createConsent>;
+  providerSignIn: ReturnType<typeof createProviderSignIn>;
+  linkAccount: ReturnType<typeof createLinkAccount>;
+  /** The identity providers that people can sign in with now. */
+  offeredProviders: () => Promise<OfferedProvider[]>;
+  /** What `acr` is when somebody has. */
+  federatedAcr: string;
   findClient: (clientId: string) => Promise<WaitingClient | undefined>;
   findAccount: (accountId: string) => Promise<{ id: string; name: string; email: string } | undefined>;
 }
 
 export function interactionRoutes(options: InteractionRoutesOptions): Router {
-  const { issuer, views, login, consent } = options;
+  const { issuer, views, login, consent, providerSignIn, linkAccount } = options;
   const router = new Router({ prefix: '/interaction/:uid' });
   // The path itself is known only to who was sent there, and bound to their browser by a cookie.
   router.use(sameOrigin({ issuer, provenByForm: true }));
@@ -44,6 +53,26 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
     const { details } = await load(ctx);
     const result = { error: 'access_denied', error_description: 'the person cancelled' };
     await perform(ctx, { details, outcome: { kind: 'finish', result } });
+  });
+
+  router.post('/provider', form(), async function goToProvider(ctx) {
+    const { details, interaction } = await load(ctx);
+    const wanted = parseInput(ProviderForm, ctx.request.body);
+    await perform(ctx, { details, outcome: await providerSignIn.start(interaction, wanted) });
+  });
+
+  router.get('/callback/:identityProvider', async function comeBack(ctx) {
+    // What is only looked at beforehand must not use up the answer.
+    if (ctx.method !== 'GET') throw new AppError('method_not_allowed', 'only a browser that is sent back comes here');
+    const { details, interaction } = await load(ctx);
+    const answer = { identityProviderId: String(ctx.params.identityProvider), query: ctx.querystring };
+    await perform(ctx, { details, outcome: await providerSignIn.arrive(interaction, answer) });
+  });
+
+  router.post('/link', form(), async function linkToAccount(ctx) {
+    const { details, interaction } = await load(ctx);
+    const sent = parseInput(LoginForm, ctx.request.body);
+    await perform(ctx, { details, outcome: await linkAccount.submit(interaction, sent) });
   });
 
   function firstPage(details: EngineInteraction, interaction: Interaction): Outcome | Promise<Outcome> {
@@ -96,6 +125,8 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
       client: { ...client, clientHost: client.clientHost ?? hostOf(params.redirect_uri) },
       grantId,
       account: session && (await options.findAccount(session.accountId)),
+      providers: isWanted(options.federatedAcr, prompt.details) ? await options.offeredProviders() : [],
+      mustBeFresh: String(params.prompt).split(' ').includes('login') || params.max_age !== undefined,
       loginHint: typeof params.login_hint === 'string' ? params.login_hint.slice(0, 254) : undefined,
       source: { address: ctx.ip, ...(userAgent ? { userAgent } : {}) },
     };
@@ -109,15 +140,17 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
     if (outcome.kind === 'page') {
       ctx.status = outcome.status ?? 200;
       if (outcome.retryAfter !== undefined) ctx.set('Retry-After', String(outcome.retryAfter));
-      allowFormTarget(ctx, String(details.params.redirect_uri));
+      for (const target of [String(details.params.redirect_uri), ...(outcome.formTargets ?? [])])
+        allowFormTarget(ctx, target);
       await views.render(ctx, outcome.view, outcome.data);
       return;
     }
+    ctx.status = 303;
+    if (outcome.kind === 'leave') return ctx.redirect(outcome.url);
     const provider = await options.provider();
     const returnTo = await provider.interactionResult(ctx.req, ctx.res, outcome.result, {
       mergeWithLastSubmission: true,
     });
-    ctx.status = 303;
     ctx.redirect(returnTo);
   }
 
@@ -128,6 +161,13 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
 function consentRequest({ prompt }: EngineInteraction): Requested {
   const { scopes = [], claims = [] } = prompt.details as Partial<Requested>;
   return { scopes, claims };
+}
+
+/** Whether a sign-in of this class would do, where the app insists on some (OIDC Core §5.5.1.1). */
+function isWanted(acr: string, details: unknown): boolean {
+  const { value, values } = (details as { acr?: { value?: unknown; values?: unknown[] } }).acr ?? {};
+  const wanted = values ?? (value === undefined ? undefined : [value]);
+  return wanted === undefined || wanted.includes(acr);
 }
 
 function expired(cause?: unknown): AppError {

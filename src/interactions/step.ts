@@ -3,6 +3,7 @@
  * steps; knows neither Koa nor how an outcome is performed.
  */
 import type { InteractionResults } from 'oidc-provider';
+import type { OfferedProvider } from '../identity-providers/upstream-sign-in.ts';
 
 /** The app that waits for the person, as its pages show it. */
 export interface WaitingClient {
@@ -25,6 +26,10 @@ export interface Interaction {
   account?: { id: string; name: string; email: string } | undefined;
   /** The grant this session and app have already. */
   grantId?: string | undefined;
+  /** The identity providers that may be signed in with for this request. */
+  providers: readonly OfferedProvider[];
+  /** The request wants the person to show who they are now, whoever is signed in where (OIDC Core §3.1.2.1 `prompt`, `max_age`). */
+  mustBeFresh: boolean;
   /** `login_hint` of the request (OIDC Core §3.1.2.1). */
   loginHint?: string | undefined;
   /** Where the request comes from, for throttling and the audit trail. */
@@ -32,11 +37,23 @@ export interface Interaction {
 }
 
 export type Outcome =
-  | { kind: 'page'; view: string; status?: number; data: Record<string, unknown>; retryAfter?: number }
+  | {
+      kind: 'page';
+      view: string;
+      status?: number;
+      data: Record<string, unknown>;
+      retryAfter?: number;
+      /** Where else the forms of the page may end. */
+      formTargets?: readonly string[];
+    }
+  /** The person goes elsewhere, and comes back to this interaction. */
+  | { kind: 'leave'; url: string }
   | { kind: 'finish'; result: InteractionResults };
 
 /** Where the forms of an interaction's pages go. */
 export const actionsOf = ({ uid }: Pick<Interaction, 'uid'>) => ({
   action: `/interaction/${uid}`,
   cancelAction: `/interaction/${uid}/cancel`,
+  providerAction: `/interaction/${uid}/provider`,
+  linkAction: `/interaction/${uid}/link`,
 });

@@ -23,6 +23,8 @@ const Address = z.union([z.ipv4(), z.ipv6()]);
 
 /** Which token: what its user calls it, and its first and last characters. */
 const token = { description: Said, hint: Said };
+/** Who the person is elsewhere: at which identity provider, and what they are called there. */
+const identity = { provider: Said, label: Said.optional() };
 /** When and from where. */
 const event = { at: Moment, address: Address.optional(), device: Plain.optional() };
 
@@ -47,6 +49,8 @@ export const Notice = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('token_reused'), ...token, ...event }),
   /** Somebody showed us the whole token, so it is revoked. */
   z.object({ kind: z.literal('token_leaked'), ...token, reportedBy: Plain.optional(), ...event }),
+  z.object({ kind: z.literal('identity_linked'), ...identity, ...event }),
+  z.object({ kind: z.literal('identity_unlinked'), ...identity, ...event }),
 ]);
 export type Notice = z.infer<typeof Notice>;
 
@@ -56,6 +60,8 @@ export const PAGE_OF: Record<Notice['kind'], `/${string}`> = {
   token_expires: '/account/tokens',
   token_reused: '/account/tokens',
   token_leaked: '/account/tokens',
+  identity_linked: '/account/security',
+  identity_unlinked: '/account/security',
 };
 
 function onOneLine(text: string): string {

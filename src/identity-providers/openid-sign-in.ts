@@ -1,0 +1,106 @@
+/** Signing in with Google or any other OpenID provider, found by discovery (OIDC Discovery §4). */
+import {
+  authorizationCodeGrant,
+  buildAuthorizationUrl,
+  type Configuration,
+  calculatePKCECodeChallenge,
+  fetchUserInfo,
+  type ServerMetadata,
+} from 'openid-client';
+import { z } from 'zod';
+import { GOOGLE_ISSUERS } from './google.ts';
+import { profileIn } from './id-token.ts';
+import type { IdentityProvider } from './identity-provider.ts';
+import { type CodeFlow, type CodeFlowOptions, configure } from './oauth-client.ts';
+import { ProviderUnavailable } from './proof.ts';
+import { remembered } from './remembered.ts';
+import type { Upstream } from './upstream.ts';
+
+const Endpoint = z.url({ protocol: /^https?$/ });
+
+/** What of the metadata counts here; nothing else is looked at. */
+const Metadata = z.object({
+  issuer: z.string(),
+  authorization_endpoint: Endpoint,
+  token_endpoint: Endpoint,
+  jwks_uri: Endpoint,
+  userinfo_endpoint: Endpoint.optional(),
+  id_token_signing_alg_values_supported: z.array(z.string()).optional(),
+  token_endpoint_auth_methods_supported: z.array(z.string()).optional(),
+  authorization_response_iss_parameter_supported: z.boolean().optional(),
+});
+
+/** Where the provider is, and what it may call itself. */
+export function openIdAddress({
+  kind,
+  issuer,
+  baseUrl,
+}: Pick<IdentityProvider, 'kind' | 'issuer' | 'baseUrl'>): string {
+  return (kind === 'google' ? baseUrl : issuer) ?? GOOGLE_ISSUERS[0];
+}
+
+export function createOpenIdSignIn(options: CodeFlowOptions): CodeFlow {
+  const { identityProvider, ask, now } = options;
+  const address = openIdAddress(identityProvider);
+  const issuers: readonly string[] = identityProvider.kind === 'google' ? [...GOOGLE_ISSUERS, address] : [address];
+  const client = remembered(async () => configure(await discover(ask, { address, issuers }), options), { now });
+
+  async function authorizationUrl(request: Parameters<CodeFlow['authorizationUrl']>[0]): Promise<URL> {
+    return buildAuthorizationUrl(await client.get(), {
+      redirect_uri: request.redirectUri,
+      scope: 'openid profile email',
+      state: request.state,
+      nonce: request.nonce,
+      code_challenge: await calculatePKCECodeChallenge(request.verifier),
+      code_challenge_method: 'S256',
+      // `max_age` is what obliges the provider to say when it has asked (OIDC Core §3.1.2.1).
+      ...(request.askAgain ? { prompt: 'login', max_age: '0' } : {}),
+    });
+  }
+
+  return {
+    authorizationUrl,
+
+    async redeem(callback, { state, nonce, verifier }) {
+      const configuration = await client.get();
+      const checks = {
+        expectedState: state,
+        expectedNonce: nonce,
+        pkceCodeVerifier: verifier,
+        idTokenExpected: true,
+      };
+      const tokens = await authorizationCodeGrant(configuration, callback, checks);
+      const claims = { ...tokens.claims() };
+      const subject = String(claims.sub);
+      const told = claims.email === undefined ? await userInfo(configuration, tokens.access_token, subject) : undefined;
+      return {
+        subject,
+        profile: profileIn(told ?? claims),
+        authenticatedAt: typeof claims.auth_time === 'number' ? claims.auth_time : undefined,
+      };
+    },
+  };
+}
+
+/** Only the provider's own word about itself counts (OIDC Discovery §4.3). @throws {ProviderUnavailable} */
+async function discover(
+  ask: Upstream,
+  { address, issuers }: { address: string; issuers: readonly string[] },
+): Promise<ServerMetadata> {
+  const { status, body } = await ask(`${address.replace(/\/$/, '')}/.well-known/openid-configuration`);
+  const metadata = Metadata.safeParse(body);
+  if (status !== 200 || !metadata.success) throw new ProviderUnavailable('the provider has no usable metadata');
+  if (!issuers.includes(metadata.data.issuer))
+    throw new ProviderUnavailable('the metadata are those of another issuer');
+  return metadata.data as ServerMetadata;
+}
+
+/** Many providers say no more in an ID token than who it is; the rest is asked for (OIDC Core §5.3). */
+async function userInfo(
+  configuration: Configuration,
+  token: string,
+  subject: string,
+): Promise<Record<string, unknown> | undefined> {
+  if (configuration.serverMetadata().userinfo_endpoint === undefined) return undefined;
+  return { ...(await fetchUserInfo(configuration, token, subject)) };
+}

@@ -1,0 +1,139 @@
+/**
+ * The identity providers that a person signs in with: linking one, which is told by mail, and unlinking, which never leaves somebody
+ * without a way in. Knows nothing of how somebody proves who they are there.
+ */
+import { isIP } from 'node:net';
+import { z } from 'zod';
+import type { Account } from '../accounts/account.ts';
+import type { Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import type { Mail } from '../mail/mail.ts';
+import type { Notice } from '../mail/notice.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+import { type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
+import type { IdentityProviders } from './identity-providers.ts';
+import { type Link, labelOf } from './link.ts';
+import { type Links, personKey } from './links.ts';
+import type { Stranger } from './new-people.ts';
+
+/** Seconds that unlinking may take. */
+const LEASE = 5;
+
+/** A linked identity, as its person sees it. */
+export interface SignInMethod {
+  key: string;
+  /** Undefined when the provider is gone. */
+  provider: { id: string; name: string; kind: IdentityProvider['kind'] } | undefined;
+  /** What the person is called there. */
+  label: string | undefined;
+  since: number;
+  /** Whether it lets the person in now. */
+  usable: boolean;
+}
+
+export interface SignInMethods {
+  /** Oldest first. */
+  list(accountId: string): Promise<SignInMethod[]>;
+  /**
+   * Repeating it is fine.
+   * @throws {AppError} `conflict` when that person has another account here.
+   */
+  link(account: Account, stranger: Stranger, origin: Origin): Promise<void>;
+  /**
+   * Also ends the other sessions, since somebody may have come in with it.
+   * @throws {AppError} `not_found` when it is not this account's; `conflict` when it is the only way in, or another is being unlinked.
+   */
+  unlink(account: Account, key: string, options: { keepSession: string; origin: Origin }): Promise<void>;
+}
+
+export interface SignInMethodsOptions {
+  storage: Storage;
+  now: () => number;
+  links: Pick<Links, 'add' | 'find' | 'list' | 'remove'>;
+  identityProviders: Pick<IdentityProviders, 'get'>;
+  /** Ends every session of an account but one. */
+  endSessions(accountId: string, options: { except: string }): Promise<void>;
+  send: Mail['send'];
+  /** What a User-Agent says, in words. */
+  deviceInWords: (userAgent: string | undefined) => string | undefined;
+}
+
+export function createSignInMethods(options: SignInMethodsOptions): SignInMethods {
+  const { storage, now, links, identityProviders, endSessions, send, deviceInWords } = options;
+  const leases = collection(storage, { kind: 'unlinking', version: 1, schema: z.literal(true) });
+
+  async function methodOf(link: Link): Promise<SignInMethod> {
+    const provider = await identityProviders.get(link.identityProviderId);
+    return {
+      key: personKey(link),
+      provider: provider && { id: provider.id, name: nameOf(provider), kind: provider.kind },
+      label: link.label,
+      since: link.createdAt,
+      usable: provider !== undefined && isForSignIn(provider),
+    };
+  }
+
+  async function list(accountId: string): Promise<SignInMethod[]> {
+    return Promise.all((await links.list(accountId)).map(methodOf));
+  }
+
+  async function tell(account: Account, kind: 'identity_linked' | 'identity_unlinked', what: What): Promise<void> {
+    const { provider, label, origin } = what;
+    const { address = '', userAgent } = origin;
+    const device = deviceInWords(userAgent);
+    const notice: Notice = {
+      kind,
+      provider,
+      ...(label === undefined ? {} : { label }),
+      at: now(),
+      ...(isIP(address) ? { address } : {}),
+      ...(device ? { device } : {}),
+    };
+    await send({ to: account.email, locale: account.locale, notice });
+  }
+
+  async function remove(account: Account, key: string, origin: Origin): Promise<SignInMethod> {
+    const methods = await list(account.id);
+    const method = methods.find((one) => one.key === key);
+    const link = (await links.list(account.id)).find((one) => personKey(one) === key);
+    if (!method || !link) throw new AppError('not_found', 'there is no such link');
+    const others = methods.some((one) => one.key !== key && one.usable);
+    if (account.passwordHash === undefined && !others)
+      throw new AppError('conflict', 'this is the only way to sign in to the account', { field: 'only_way_in' });
+    await links.remove(account.id, link, origin);
+    return method;
+  }
+
+  return {
+    list,
+
+    async link(account, { identityProvider, subject, profile }, origin) {
+      const person = { identityProviderId: identityProvider.id, subject };
+      const label = labelOf(profile);
+      const known = await links.find(person);
+      await links.add({ ...person, accountId: account.id, ...(label === undefined ? {} : { label }) }, origin);
+      if (known?.accountId === account.id) return;
+      await tell(account, 'identity_linked', { provider: nameOf(identityProvider), label, origin });
+    },
+
+    async unlink(account, key, { keepSession, origin }) {
+      // Two at once would each see the other one left.
+      if (!(await leases.insert(account.id, true, { ttl: LEASE })))
+        throw new AppError('conflict', 'another sign-in method is being removed', { retryAfter: LEASE });
+      try {
+        const { provider, label } = await remove(account, key, origin);
+        await endSessions(account.id, { except: keepSession });
+        await tell(account, 'identity_unlinked', { provider: provider?.name ?? '', label, origin });
+      } finally {
+        await leases.delete(account.id);
+      }
+    },
+  };
+}
+
+interface What {
+  provider: string;
+  label: string | undefined;
+  origin: Origin;
+}

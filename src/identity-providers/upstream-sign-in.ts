@@ -1,0 +1,245 @@
+/**
+ * Signing in at an identity provider: the way there and back. Owns the attempts, each of which belongs to one browser and comes back
+ * once, and what an answer proves. Knows neither who the person is here nor what they wanted to sign in for.
+ */
+import { hash, randomBytes } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
+import { z } from 'zod';
+import { AppError } from '../errors.ts';
+import type { Outbound } from '../http/outbound.ts';
+import type { Rule, Throttle } from '../http/rate-limit.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+import { createGitHubSignIn, githubAddress } from './github-sign-in.ts';
+import { canAskAgain, type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
+import type { IdentityProviders } from './identity-providers.ts';
+import { Link } from './link.ts';
+import type { Stranger } from './new-people.ts';
+import { type CodeFlow, type CodeFlowOptions, type SignedIn, unavailableIn } from './oauth-client.ts';
+import { createOpenIdSignIn, openIdAddress } from './openid-sign-in.ts';
+import { ProviderUnavailable } from './proof.ts';
+import { createUpstream } from './upstream.ts';
+
+/** Seconds that somebody may take to sign in at the provider. */
+const LIFETIME = 15 * 60;
+/** Seconds that they wait for us when they come back, however many questions there are. */
+const PATIENCE = 6;
+/** Seconds by which the provider's clock may be behind ours. */
+const SKEW = 30;
+
+/** Answers that proved nobody: each makes us ask the provider. */
+const FAILURES: Rule = { name: 'provider-sign-in', limit: 20, window: 15 * 60 };
+
+const Attempt = z.object({
+  identityProviderId: z.string(),
+  /** What the browser that began it can show: an interaction or a session that is its own. */
+  boundTo: z.string(),
+  /** The path of ours that goes on with the answer. */
+  returnTo: z.string(),
+  nonce: z.string(),
+  verifier: z.string(),
+  askAgain: z.boolean(),
+  startedAt: z.int(),
+});
+type Attempt = z.infer<typeof Attempt>;
+
+export type Arrival =
+  | { outcome: 'proven'; stranger: Stranger }
+  | {
+      outcome: /** The person said no at the provider. */
+        | 'cancelled'
+        /** The provider's answer is not one to this request, or is an error. */
+        | 'refused'
+        /** The provider should have asked the person again who they are, and does not say that it has. */
+        | 'not_asked_again'
+        | 'unavailable';
+      identityProvider: IdentityProvider;
+      /** For the audit trail. */
+      problem: string;
+      /** Seconds after which trying again makes sense. */
+      retryAfter?: number;
+    };
+
+/** A provider to sign in with, as people choose it. */
+export interface OfferedProvider {
+  id: string;
+  name: string;
+  kind: IdentityProvider['kind'];
+  /** Where the browser is sent. */
+  address: string;
+  canAskAgain: boolean;
+}
+
+/** What a browser brought back, and what it can show. */
+export interface Return {
+  identityProviderId: string;
+  boundTo: string;
+  /** The query of the URL that it came back to. */
+  query: string;
+  /** Its network address. */
+  address: string;
+}
+
+export interface UpstreamSignIn {
+  /** Those that people can sign in with now, in the order of their ids. */
+  offered(): Promise<OfferedProvider[]>;
+  /**
+   * Where the person goes to sign in.
+   * @throws {ProviderUnavailable}, or {AppError} `not_found` when the provider is not for signing in.
+   */
+  begin(identityProviderId: string, request: Pick<Attempt, 'boundTo' | 'returnTo' | 'askAgain'>): Promise<string>;
+  /** The path of ours that an answer belongs to. @throws {AppError} `interaction_expired` when it belongs to none. */
+  pathFor(identityProviderId: string, state: unknown): Promise<string>;
+  /**
+   * Whom an answer proves. Works once, for the browser that began it.
+   * @throws {AppError} `interaction_expired` when nothing was begun that this is the answer to; `too_many_requests`.
+   */
+  complete(answer: Return): Promise<Arrival>;
+}
+
+export interface UpstreamSignInOptions {
+  issuer: string;
+  storage: Storage;
+  now: () => number;
+  request: Outbound;
+  throttle: Throttle;
+  identityProviders: Pick<IdentityProviders, 'findActive' | 'list' | 'secretOf'>;
+}
+
+/** The redirect URI that we have at a provider; one of its own for each, so that none can pass for another (RFC 9700 §4.4). */
+export function callbackPath(identityProviderId: string): string {
+  return `/interaction/callback/${identityProviderId}`;
+}
+
+export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSignIn {
+  const { issuer, storage, now, request, throttle, identityProviders } = options;
+  const attempts = collection(storage, { kind: 'sign-in-attempt', version: 1, schema: Attempt });
+  /** Made anew when a provider is changed. */
+  const flows = new LRUCache<string, CodeFlow>({ max: 100 });
+
+  function flowOf(identityProvider: IdentityProvider): CodeFlow {
+    const key = JSON.stringify(identityProvider);
+    const known = flows.get(key);
+    if (known) return known;
+    const flow = flowOfKind({
+      identityProvider,
+      ask: createUpstream({ request, now }),
+      now,
+      secret: () => identityProviders.secretOf(identityProvider),
+    });
+    flows.set(key, flow);
+    return flow;
+  }
+
+  const redirectUri = ({ id }: IdentityProvider) => `${issuer}${callbackPath(id)}`;
+
+  async function findForSignIn(id: string): Promise<IdentityProvider | undefined> {
+    const provider = await identityProviders.findActive(id);
+    return provider && isForSignIn(provider) ? provider : undefined;
+  }
+
+  /** @throws {AppError} `interaction_expired` */
+  async function attemptAt(identityProviderId: string, state: unknown): Promise<{ key: string; attempt: Attempt }> {
+    const key = typeof state === 'string' ? keyOf(state) : '';
+    const attempt = await attempts.get(key);
+    // A state that was made for one provider, brought by another one (RFC 9700 §4.4.2.2).
+    if (attempt?.identityProviderId !== identityProviderId) throw unknownAnswer();
+    return { key, attempt };
+  }
+
+  async function redeem(
+    identityProvider: IdentityProvider,
+    { query, attempt, state }: { query: URLSearchParams; attempt: Attempt; state: string },
+  ): Promise<SignedIn> {
+    const callback = new URL(`${redirectUri(identityProvider)}?${query}`);
+    const { nonce, verifier } = attempt;
+    const signal = AbortSignal.timeout(PATIENCE * 1000);
+    const tooLate = new Promise<never>((_resolve, reject) => {
+      signal.addEventListener('abort', () => reject(new ProviderUnavailable('took too long')));
+    });
+    return Promise.race([flowOf(identityProvider).redeem(callback, { state, nonce, verifier }), tooLate]);
+  }
+
+  return {
+    async offered() {
+      const all = (await identityProviders.list()).filter(isForSignIn);
+      const names = all.map(nameOf);
+      const isShared = (name: string) => names.filter((other) => other === name).length > 1;
+      return all.map((provider) => offerOf(provider, isShared(nameOf(provider))));
+    },
+
+    async begin(identityProviderId, { boundTo, returnTo, askAgain }) {
+      const provider = await findForSignIn(identityProviderId);
+      if (!provider) throw new AppError('not_found', 'there is no such identity provider to sign in with');
+      const [state, nonce, verifier] = [secret(), secret(), secret()];
+      const url = await flowOf(provider)
+        .authorizationUrl({ redirectUri: redirectUri(provider), state, nonce, verifier, askAgain })
+        .catch((error) => {
+          throw unavailableIn(error) ?? error;
+        });
+      const attempt = { identityProviderId: provider.id, boundTo, returnTo, nonce, verifier, askAgain };
+      await attempts.insert(keyOf(state), { ...attempt, startedAt: now() }, { ttl: LIFETIME });
+      return url.href;
+    },
+
+    async pathFor(identityProviderId, state) {
+      return (await attemptAt(identityProviderId, state)).attempt.returnTo;
+    },
+
+    async complete({ identityProviderId, boundTo, query: text, address }) {
+      const query = new URLSearchParams(text);
+      const state = query.get('state') ?? '';
+      const { key, attempt } = await attemptAt(identityProviderId, state);
+      // Another browser's: a person would be signed in, or linked, as somebody else (RFC 9700 §4.7).
+      if (attempt.boundTo !== boundTo || !(await attempts.take(key))) throw unknownAnswer();
+      const identityProvider = await findForSignIn(identityProviderId);
+      if (!identityProvider) throw unknownAnswer();
+      const failed = (outcome: Exclude<Arrival['outcome'], 'proven'>, problem: string) =>
+        ({ outcome, identityProvider, problem }) as const;
+      if (query.get('error') === 'access_denied') return failed('cancelled', 'cancelled there');
+
+      const failure = await throttle.consume(FAILURES, { source: address });
+      try {
+        const person = await redeem(identityProvider, { query, attempt, state });
+        if (!Link.shape.subject.safeParse(person.subject).success) return failed('refused', 'the subject is unusable');
+        const since = attempt.startedAt - SKEW;
+        if (attempt.askAgain && !((person.authenticatedAt ?? 0) >= since))
+          return failed('not_asked_again', 'did not ask the person again');
+        await failure.refund();
+        return { outcome: 'proven', stranger: { identityProvider, ...person } };
+      } catch (error) {
+        if (error instanceof AppError) throw error;
+        const unavailable = unavailableIn(error);
+        if (!unavailable) return failed('refused', (error as Error).message);
+        return { ...failed('unavailable', unavailable.message), retryAfter: unavailable.retryAfter };
+      }
+    },
+  };
+}
+
+function offerOf(provider: IdentityProvider, isNameShared: boolean): OfferedProvider {
+  const { id, kind } = provider;
+  const name = isNameShared ? `${nameOf(provider)} (${id})` : nameOf(provider);
+  const address = kind === 'github' ? githubAddress(provider) : openIdAddress(provider);
+  return { id, name, kind, address, canAskAgain: canAskAgain(provider) };
+}
+
+function flowOfKind(options: CodeFlowOptions): CodeFlow {
+  return options.identityProvider.kind === 'github' ? createGitHubSignIn(options) : createOpenIdSignIn(options);
+}
+
+function secret(): string {
+  return randomBytes(32).toString('base64url');
+}
+
+/** Whoever reads the store cannot answer in a provider's place. */
+function keyOf(state: string): string {
+  return hash('sha256', state, 'base64url');
+}
+
+function unknownAnswer(): AppError {
+  return new AppError(
+    'interaction_expired',
+    'this sign-in was finished, has expired, or was started in another browser or at another provider',
+  );
+}

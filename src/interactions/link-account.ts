@@ -1,0 +1,116 @@
+/**
+ * Somebody has shown who they are elsewhere, and has no account linked to that: whoever proves an account by its password links it. An
+ * e-mail, whoever has verified it, links nothing.
+ */
+import { z } from 'zod';
+import type { Accounts } from '../accounts/accounts.ts';
+import type { Audit } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import { type IdentityProvider, isForSignIn, nameOf } from '../identity-providers/identity-provider.ts';
+import { labelOf } from '../identity-providers/link.ts';
+import type { Stranger } from '../identity-providers/new-people.ts';
+import type { SignInMethods } from '../identity-providers/sign-in-methods.ts';
+import { collection } from '../storage/collection.ts';
+import type { Storage } from '../storage/storage.ts';
+import { type createLogin, type LoginForm, type Problem, shownProblem } from './login.ts';
+import { actionsOf, type Interaction, type Outcome } from './step.ts';
+
+/** Seconds in which the password must be there. */
+const LIFETIME = 15 * 60;
+
+/** Who somebody is elsewhere, kept with the interaction in which they proved it. */
+const Waiting = z.object({
+  identityProviderId: z.string(),
+  subject: z.string(),
+  profile: z.object({
+    email: z.string().optional(),
+    givenName: z.string().optional(),
+    familyName: z.string().optional(),
+    nickname: z.string().optional(),
+  }),
+  /** Why there is no account for them. */
+  reason: z.enum(['known_email', 'no_email', 'refused']),
+});
+type Waiting = z.infer<typeof Waiting>;
+
+export interface LinkAccountOptions {
+  storage: Storage;
+  accounts: Pick<Accounts, 'findByEmail'>;
+  findProvider: (id: string) => Promise<IdentityProvider | undefined>;
+  methods: Pick<SignInMethods, 'link'>;
+  login: ReturnType<typeof createLogin>;
+  audit: Audit;
+}
+
+export function createLinkAccount({ storage, accounts, findProvider, methods, login, audit }: LinkAccountOptions) {
+  const waiting = collection(storage, { kind: 'waiting-link', version: 1, schema: Waiting });
+
+  async function reasonFor({ identityProvider, profile }: Stranger): Promise<Waiting['reason']> {
+    const { email } = profile;
+    if (email !== undefined && (await accounts.findByEmail(email))) return 'known_email';
+    return identityProvider.newPeople.policy !== 'refuse' && email === undefined ? 'no_email' : 'refused';
+  }
+
+  async function strangerIn({ identityProviderId, subject, profile }: Waiting): Promise<Stranger> {
+    const identityProvider = await findProvider(identityProviderId);
+    if (identityProvider && isForSignIn(identityProvider)) return { identityProvider, subject, profile };
+    throw new AppError('interaction_expired', 'the identity provider is not there any more');
+  }
+
+  return {
+    async show(interaction: Interaction, stranger: Stranger): Promise<Outcome> {
+      const { identityProvider, subject, profile } = stranger;
+      const reason = await reasonFor(stranger);
+      const kept = { identityProviderId: identityProvider.id, subject, profile, reason };
+      await waiting.put(interaction.uid, kept, { ttl: LIFETIME });
+      await audit.record({
+        ...interaction.source,
+        type: 'sign_in_refused',
+        clientId: interaction.client.id,
+        detail: { identity_provider: identityProvider.id, problem: 'no account is linked' },
+      });
+      const email = reason === 'known_email' ? profile.email : interaction.loginHint;
+      return linkPage(interaction, { stranger, reason, email });
+    },
+
+    async submit(interaction: Interaction, form: LoginForm): Promise<Outcome> {
+      const kept = await waiting.get(interaction.uid);
+      if (!kept) throw new AppError('interaction_expired', 'nobody has shown who they are elsewhere in this sign-in');
+      const stranger = await strangerIn(kept);
+      return login(interaction, form, {
+        async proven(account) {
+          await methods.link(account, stranger, { ...interaction.source, clientId: interaction.client.id });
+          await waiting.delete(interaction.uid);
+        },
+        again: (problem) => linkPage(interaction, { stranger, reason: kept.reason, email: form.email, problem }),
+      });
+    },
+  };
+}
+
+interface LinkPage {
+  stranger: Stranger;
+  reason: Waiting['reason'];
+  email: string | undefined;
+  problem?: Problem;
+}
+
+function linkPage(interaction: Interaction, { stranger, reason, email, problem }: LinkPage): Outcome {
+  const { identityProvider, profile } = stranger;
+  const { page, data } = shownProblem(problem);
+  const { client } = interaction;
+  return {
+    kind: 'page',
+    view: 'interaction/link-account',
+    ...page,
+    data: {
+      ...actionsOf(interaction),
+      client,
+      reason,
+      email,
+      label: labelOf(profile),
+      ...data,
+      provider: nameOf(identityProvider),
+    },
+  };
+}

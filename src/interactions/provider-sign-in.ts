@@ -1,0 +1,120 @@
+/** Signing in with an identity provider: going there, and what coming back means. */
+import { z } from 'zod';
+import type { Account } from '../accounts/account.ts';
+import type { Audit, Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
+import type { Identify } from '../identity-providers/identify.ts';
+import { type IdentityProvider, nameOf } from '../identity-providers/identity-provider.ts';
+import { ProviderUnavailable } from '../identity-providers/proof.ts';
+import type { Arrival, UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
+import type { createLinkAccount } from './link-account.ts';
+import { problemOf, providersFor, showLoginProblem } from './login.ts';
+import { actionsOf, type Interaction, type Outcome } from './step.ts';
+
+export const ProviderForm = z.object({ identity_provider: z.string() });
+
+/** How a sign-in at an identity provider is called in tokens: as others do it, RFC 8176 having no word for it. */
+const AMR = ['fed'];
+
+export interface ProviderSignInOptions {
+  upstream: Pick<UpstreamSignIn, 'begin' | 'complete'>;
+  identify: Identify;
+  linkAccount: ReturnType<typeof createLinkAccount>;
+  audit: Audit;
+  acr: string;
+  now: () => number;
+}
+
+/** What came back from a provider. */
+export interface Answer {
+  identityProviderId: string;
+  query: string;
+}
+
+export function createProviderSignIn(options: ProviderSignInOptions) {
+  const { upstream, identify, linkAccount, audit, acr, now } = options;
+
+  /** Shows the sign-in as it was, with why nobody is signed in. */
+  async function showRefusal(
+    interaction: Interaction,
+    arrival: Exclude<Arrival, { outcome: 'proven' }>,
+  ): Promise<Outcome> {
+    const { outcome, identityProvider, problem, retryAfter } = arrival;
+    const detail = { identity_provider: identityProvider.id, problem };
+    if (outcome === 'refused' || outcome === 'not_asked_again')
+      await audit.record({ ...originOf(interaction), type: 'sign_in_refused', detail });
+    const provider = nameOf(identityProvider);
+    return showLoginProblem(interaction, {
+      problem: `provider_${outcome}`,
+      provider,
+      status: STATUS[outcome],
+      retryAfter,
+    });
+  }
+
+  async function letIn(
+    interaction: Interaction,
+    account: Account,
+    identityProvider: IdentityProvider,
+  ): Promise<Outcome> {
+    const event = { ...originOf(interaction), accountId: account.id };
+    const { id } = identityProvider;
+    if (account.status !== 'active') {
+      const detail = { identity_provider: id, problem: account.status };
+      await audit.record({ ...event, type: 'sign_in_refused', detail });
+      return noEntry(interaction, account, nameOf(identityProvider));
+    }
+    await audit.record({ ...event, type: 'sign_in', detail: { identity_provider: id } });
+    return {
+      kind: 'finish',
+      result: { login: { accountId: account.id, acr, amr: AMR, ts: now() }, select_account: {} },
+    };
+  }
+
+  return {
+    async start(interaction: Interaction, { identity_provider: id }: z.infer<typeof ProviderForm>): Promise<Outcome> {
+      const provider = providersFor(interaction).find((offered) => offered.id === id);
+      if (!provider)
+        throw new AppError('invalid_request', 'identity_provider is not one of those offered', {
+          field: 'identity_provider',
+        });
+      const returnTo = `/interaction/${interaction.uid}/callback/${id}`;
+      const attempt = { boundTo: boundTo(interaction), returnTo, askAgain: interaction.mustBeFresh };
+      try {
+        return { kind: 'leave', url: await upstream.begin(id, attempt) };
+      } catch (error) {
+        if (!(error instanceof ProviderUnavailable)) throw error;
+        const { retryAfter } = error;
+        const problem = { problem: 'provider_unavailable', provider: provider.name, status: 503, retryAfter } as const;
+        return showLoginProblem(interaction, problem);
+      }
+    },
+
+    async arrive(interaction: Interaction, answer: Answer): Promise<Outcome> {
+      const { address } = interaction.source;
+      const completed = { ...answer, boundTo: boundTo(interaction), address };
+      const arrival = await upstream.complete(completed).catch(problemOf);
+      if ('status' in arrival) return showLoginProblem(interaction, arrival);
+      if (arrival.outcome !== 'proven') return showRefusal(interaction, arrival);
+      const { stranger } = arrival;
+      const account = await identify(stranger, originOf(interaction));
+      return account ? letIn(interaction, account, stranger.identityProvider) : linkAccount.show(interaction, stranger);
+    },
+  };
+}
+
+const STATUS = { cancelled: 200, refused: 400, not_asked_again: 400, unavailable: 503 } as const;
+
+/** The interaction's cookie shows whose browser it is. */
+function boundTo({ uid }: Interaction): string {
+  return `interaction:${uid}`;
+}
+
+function originOf({ source, client }: Interaction): Origin {
+  return { ...source, clientId: client.id };
+}
+
+function noEntry(interaction: Interaction, { status, email }: Account, provider: string): Outcome {
+  const data = { ...actionsOf(interaction), client: interaction.client, status, email, provider };
+  return { kind: 'page', view: 'interaction/no-entry', status: 403, data };
+}
