@@ -1,0 +1,672 @@
+import { mock } from 'node:test';
+import { expect } from 'chai';
+import { decodeJwt } from 'jose';
+import { onEachEngine, PASSWORD, startApp, type TestApp, type TestStore } from '../support/app.ts';
+import type { Browser, Landing } from '../support/browser.ts';
+import { createFlows, type Flows, formOf, fragmentOf, titleOf, walk } from '../support/flow.ts';
+import {
+  arrive,
+  ask,
+  askAsPartner,
+  type Fields,
+  formFields,
+  loginPath,
+  type Partner,
+  type PartnerOptions,
+  partnerApp,
+  ssoToken,
+} from '../support/partner.ts';
+
+const REDIRECT_URI = 'https://portal.example.com/callback';
+const ACR = 'urn:latchkey:acr:sso';
+
+onEachEngine((openStore) => {
+  let store: TestStore;
+  let app: TestApp;
+  let flows: Flows;
+  /** An app of a partner with both flows; it may give `users` and `reports`. */
+  let partner: Partner;
+  let people = 0;
+
+  before(async () => {
+    store = await openStore();
+    app = await startApp(store);
+    flows = createFlows(app.issuer);
+    for (const name of ['users', 'reports', 'settings'])
+      await app.directory.permissions.create({ name, description: `May use ${name}` });
+    partner = await newPartner();
+  });
+  afterEach(() => mock.timers.reset());
+  after(async () => {
+    await app.close();
+    await store.remove();
+  });
+
+  const newPartner = (options: PartnerOptions = {}) =>
+    partnerApp(app.directory, {
+      redirectUris: [REDIRECT_URI],
+      implicit: true,
+      permissions: ['users', 'reports'],
+      ...options,
+    });
+
+  /** Somebody whom nobody here knows yet. */
+  function user(more: Fields = {}): Fields & { email: string } {
+    people += 1;
+    return { email: `user${people}@partner.example`, first_name: 'Uma', last_name: 'User', ...more };
+  }
+
+  const accountOf = ({ email }: { email: string }) => app.directory.accounts.findByEmail(email);
+  const tokenFor = (person: Fields, who = partner) => ssoToken(app.issuer, who, person);
+  const sessionCookie = (browser: Browser) => browser.cookies().find(({ name }) => name === 'latchkey')?.value;
+  const sessionsOf = async (person: { email: string }) =>
+    app.directory.sessions.list(String((await accountOf(person))?.id));
+
+  const cookiesOf = (browser: Browser) =>
+    browser
+      .cookies()
+      .map(({ name, value }) => `${name}=${value}`)
+      .join('; ');
+
+  /** Whether whoever has these cookies is somebody. */
+  async function isSignedIn(cookie: string): Promise<boolean> {
+    return (await fetch(`${app.issuer}/account`, { redirect: 'manual', headers: { cookie } })).status === 200;
+  }
+
+  /** A browser that a partner has signed its user in to. */
+  async function signedIn(person: Fields & { email: string }, who = partner): Promise<Browser> {
+    const browser = flows.browser();
+    const landing = await arrive(browser, loginPath(await tokenFor(person, who)));
+    expect(landing.url.pathname).to.equal('/account');
+    return browser;
+  }
+
+  const IMPLICIT = { response_type: 'id_token token', redirect_uri: REDIRECT_URI, nonce: 'a nonce', state: 'a state' };
+
+  /** Where an authorization request of the app leads that must not show a page. */
+  function silently(browser: Browser, params: Fields = {}, who = partner): Promise<Landing> {
+    const request = { ...IMPLICIT, scope: 'openid profile email', prompt: 'none', ...params };
+    return browser.open(flows.authorizeUrl(who, request));
+  }
+
+  /** The whole of the other door: one request with the token, from a browser that has no cookies. */
+  async function atOnce(person: Fields, params: Fields = {}, browser = flows.browser()): Promise<Landing> {
+    const request = { ...IMPLICIT, scope: 'openid profile email', sso_token: await tokenFor(person), ...params };
+    return browser.open(flows.authorizeUrl(partner, request));
+  }
+
+  const idTokenOf = ({ url }: Landing) => decodeJwt(String(fragmentOf(url).get('id_token')));
+
+  describe("giosg's sequence", () => {
+    it('makes the person in the organization, signs the browser in, and completes the implicit flow silently', async () => {
+      const person = user({ permissions: 'users reports' });
+      const answer = await askAsPartner(app.issuer, 'token', partner, person);
+      expect(answer.status).to.equal(200);
+      expect(answer.headers.get('content-type')).to.match(/^application\/json/);
+      expect(answer.headers.get('cache-control')).to.equal('no-store');
+      expect(answer.body).to.include({ token_type: 'N_A', expires_in: 60 });
+      expect(answer.body.access_token).to.match(/^lk_sso_[0-9A-Za-z]{36}$/);
+      const account = await accountOf(person);
+      expect(account).to.deep.include({
+        givenName: 'Uma',
+        familyName: 'User',
+        organizationId: partner.organizationId,
+        permissions: ['users', 'reports'],
+        status: 'active',
+        administrator: false,
+        emailVerified: false,
+      });
+
+      const browser = flows.browser();
+      const before = Math.floor(Date.now() / 1000);
+      const path = loginPath(String(answer.body.access_token), 'https://portal.example.com/welcome');
+      const landing = await arrive(browser, path);
+      expect(landing.url.href).to.equal('https://portal.example.com/welcome');
+      const done = await silently(browser, { scope: 'openid profile email users' });
+      const claims = idTokenOf(done);
+      expect(claims).to.deep.include({
+        sub: account?.id,
+        aud: [partner.id],
+        email: person.email,
+        given_name: 'Uma',
+        organization: { id: partner.organizationId, name: 'Acme' },
+        nonce: 'a nonce',
+        amr: ['sso'],
+        acr: ACR,
+      });
+      expect(claims.auth_time).to.be.within(before, Math.floor(Date.now() / 1000));
+      const userinfo = await flows.userinfo(String(fragmentOf(done.url).get('access_token')));
+      expect(await userinfo.json()).to.include({ sub: account?.id, email: person.email });
+    });
+
+    it('completes the code flow silently as well', async () => {
+      const person = user();
+      const browser = await signedIn(person);
+      const { url, request, verifier } = await flows.start({ client: partner, params: { prompt: 'none' } });
+      const { url: callback } = await browser.open(url);
+      expect(callback.searchParams.get('state')).to.equal(request.state);
+      const { status, body } = await flows.redeem(partner, {
+        code: String(callback.searchParams.get('code')),
+        verifier,
+      });
+      expect(status).to.equal(200);
+      const claims = decodeJwt(String(body.id_token));
+      expect(claims).to.deep.include({ sub: (await accountOf(person))?.id, amr: ['sso'], acr: ACR });
+    });
+
+    it('takes an urlencoded form and HTTP Basic as well', async () => {
+      const person = user();
+      const url = `${app.issuer}/sso/token`;
+      const urlencoded = await ask(url, { body: new URLSearchParams(formFields(partner, person)) });
+      expect(urlencoded.status).to.equal(200);
+      const { client_id: _, client_secret: __, ...fields } = formFields(partner, person);
+      const authorization = `Basic ${Buffer.from(`${partner.id}:${partner.secret}`).toString('base64')}`;
+      for (const body of [new URLSearchParams(fields), new URLSearchParams({ ...fields, client_id: partner.id })]) {
+        const basic = await ask(url, { headers: { authorization }, body });
+        expect(basic.status).to.equal(200);
+        expect((await arrive(flows.browser(), loginPath(String(basic.body.access_token)))).url.pathname).to.equal(
+          '/account',
+        );
+      }
+    });
+
+    it('knows the same person again by the e-mail in any case, and their new name', async () => {
+      const person = user();
+      await tokenFor(person);
+      const first = await accountOf(person);
+      await tokenFor({ ...person, email: person.email.toUpperCase(), first_name: 'Ulla' });
+      expect(await accountOf(person)).to.include({ id: first?.id, givenName: 'Ulla', familyName: 'User' });
+      await tokenFor({ email: person.email, first_name: ' ' });
+      expect(await accountOf(person)).to.include({ id: first?.id, givenName: 'Ulla', familyName: 'User' });
+    });
+  });
+
+  describe('permissions', () => {
+    const held = async (person: { email: string }) => (await accountOf(person))?.permissions.toSorted();
+
+    it('that the app gave it can take back; those that others gave stay', async () => {
+      const person = user();
+      await app.person({
+        email: person.email,
+        organizationId: partner.organizationId,
+        permissions: ['settings', 'reports'],
+      });
+      await tokenFor({ ...person, permissions: 'users reports' });
+      expect(await held(person)).to.deep.equal(['reports', 'settings', 'users']);
+      await tokenFor(person);
+      expect(await held(person)).to.deep.equal(['reports', 'settings', 'users']);
+      await tokenFor({ ...person, permissions: '' });
+      expect(await held(person)).to.deep.equal(['reports', 'settings']);
+    });
+
+    it('that an administrator has taken away come back only when the app gives them again', async () => {
+      const person = user({ permissions: 'users' });
+      await tokenFor(person);
+      const { id = '' } = (await accountOf(person)) ?? {};
+      await app.directory.accounts.update(id, { permissions: [] });
+      await tokenFor({ email: person.email });
+      expect(await held(person)).to.deep.equal([]);
+      await tokenFor(person);
+      expect(await held(person)).to.deep.equal(['users']);
+    });
+
+    it('beyond the ceiling are refused by name, and nothing is written', async () => {
+      const narrow = await newPartner({
+        organizationId: partner.organizationId,
+        permissions: ['users'],
+        sso: { permissions: ['users', 'reports'] },
+      });
+      const person = user();
+      for (const permissions of ['settings', 'users reports', 'tokens', 'openid', 'users\tusers,reports']) {
+        const { status, body } = await askAsPartner(app.issuer, 'token', narrow, { ...person, permissions });
+        expect([status, body.error], permissions).to.deep.equal([400, 'invalid_scope']);
+      }
+      expect(await accountOf(person)).to.equal(undefined);
+      await tokenFor({ ...person, permissions: ' users  users ' }, narrow);
+      expect(await held(person)).to.deep.equal(['users']);
+    });
+  });
+
+  describe('the session', () => {
+    it('has another id than before, and goes on when the same person arrives again', async () => {
+      const person = user();
+      const browser = flows.browser();
+      await walk(browser, flows.authorizeUrl(partner, { ...IMPLICIT, scope: 'openid' }), { email: '', password: '' });
+      const anonymous = sessionCookie(browser);
+      await arrive(browser, loginPath(await tokenFor(person)));
+      const first = sessionCookie(browser);
+      expect(first).to.be.a('string').and.not.equal(anonymous);
+      const ofFirst = cookiesOf(browser);
+      expect(await isSignedIn(ofFirst)).to.equal(true);
+      const [session] = await sessionsOf(person);
+
+      mock.timers.enable({ apis: ['Date'], now: Date.now() });
+      const earlier = idTokenOf(await silently(browser));
+      mock.timers.tick(5_000);
+      await arrive(browser, loginPath(await tokenFor(person)));
+      expect(sessionCookie(browser)).to.be.a('string').and.not.equal(first);
+      const now = await sessionsOf(person);
+      expect(now.map(({ uid }) => uid)).to.deep.equal([session?.uid]);
+      const later = idTokenOf(await silently(browser));
+      expect(Number(later.auth_time)).to.be.at.least(Number(earlier.auth_time) + 5);
+      expect(await isSignedIn(ofFirst), 'the id of before').to.equal(false);
+    });
+
+    it('satisfies max_age as long as it is young enough', async () => {
+      mock.timers.enable({ apis: ['Date'], now: Date.now() });
+      const browser = await signedIn(user());
+      mock.timers.tick(10_000);
+      expect(fragmentOf((await silently(browser, { max_age: '60' })).url).get('error')).to.equal(null);
+      mock.timers.tick(60_000);
+      expect(fragmentOf((await silently(browser, { max_age: '60' })).url).get('error')).to.equal('login_required');
+    });
+
+    it('is listed with the app that began it, and so is the sign-in in the audit trail', async () => {
+      const person = user();
+      const browser = await signedIn(person);
+      expect((await browser.open('/account/sessions')).text).to.contain('Acme Portal');
+      const apps = await browser.open('/account/apps');
+      expect(apps.text).to.contain('Acme Portal').and.contain('127.0.0.1');
+      const { events } = await app.directory.audit.list({ accountId: String((await accountOf(person))?.id) });
+      const signIns = events.filter(({ type }) => type === 'partner_sign_in');
+      expect(signIns).to.have.length(1);
+      expect(signIns[0]).to.include({ clientId: partner.id, address: '127.0.0.1' });
+    });
+
+    it('is no proof for what wants a recent one of somebody with a password', async () => {
+      const person = user();
+      await app.person({ email: person.email, organizationId: partner.organizationId });
+      const browser = await signedIn(person);
+      const { url } = await browser.open('/account/tokens/new');
+      expect(url.pathname).to.match(/^\/interaction\//);
+    });
+
+    it('ends at the word of the app that began it; others and those that people began themselves stay', async () => {
+      const person = user();
+      await app.person({ email: person.email, organizationId: partner.organizationId });
+      const rival = await newPartner({ organizationId: partner.organizationId });
+      const [ours, theirs] = [await signedIn(person), await signedIn(person, rival)];
+      const own = flows.browser();
+      await walk(own, flows.authorizeUrl(partner, { ...IMPLICIT, scope: 'openid' }), {
+        email: person.email,
+        password: PASSWORD,
+      });
+      // The partner's word in a session that somebody began themselves makes it no session of the partner's.
+      await arrive(own, loginPath(await tokenFor(person)));
+
+      const { status, text } = await askAsPartner(app.issuer, 'logout', partner, { email: person.email });
+      expect([status, text]).to.deep.equal([204, '']);
+      const answers = await Promise.all([ours, theirs, own].map((browser) => silently(browser)));
+      const errors = answers.map(({ url }) => fragmentOf(url).get('error'));
+      expect(errors).to.deep.equal(['login_required', null, null]);
+      expect((await sessionsOf(person)).map(({ signedInBy }) => signedInBy)).to.have.members([rival.id, undefined]);
+      const nobody = await askAsPartner(app.issuer, 'logout', partner, { email: 'nobody@partner.example' });
+      expect(nobody.status).to.equal(204);
+    });
+  });
+
+  describe('somebody else who is signed in to the browser', () => {
+    async function shared() {
+      const [first, second] = [user({ first_name: 'Fay' }), user({ first_name: 'Sid' })];
+      return { first, second, browser: await signedIn(first) };
+    }
+
+    it('is asked first, and until then nothing has happened', async () => {
+      const { first, second, browser } = await shared();
+      const cookie = sessionCookie(browser);
+      const token = await tokenFor(second);
+      const page = await browser.open(loginPath(token));
+      expect(titleOf(page.text)).to.equal('Switch account?');
+      for (const email of [first.email, second.email]) expect(page.text).to.contain(email);
+      expect(page.text).not.to.contain('data-autosubmit');
+      const { action, fields } = formOf(page.text);
+      const unanswered = await browser.submit(action, { token: String(fields.token), next: String(fields.next) });
+      expect(titleOf(unanswered.text)).to.equal('Switch account?');
+
+      expect(/href="([^"]+)">Stay Fay User/.exec(page.text)?.[1]).to.equal('/account');
+      expect((await browser.open('/account')).text).to.contain(first.email);
+      expect(sessionCookie(browser)).to.equal(cookie);
+      expect(await sessionsOf(second)).to.deep.equal([]);
+      expect((await arrive(flows.browser(), loginPath(token))).url.pathname, 'still good').to.equal('/account');
+    });
+
+    it('is signed out on the server when the answer is to switch', async () => {
+      const { first, second, browser } = await shared();
+      const copy = cookiesOf(browser);
+      const tokens = fragmentOf((await silently(browser)).url);
+      const landing = await arrive(browser, loginPath(await tokenFor(second)), { switch: 'yes' });
+      expect(landing.text).to.contain(second.email);
+      expect(await sessionsOf(first)).to.deep.equal([]);
+      expect(await isSignedIn(copy), 'a copy of the cookies').to.equal(false);
+      expect((await flows.userinfo(String(tokens.get('access_token')))).status, 'the tokens of the session').to.equal(
+        401,
+      );
+      expect(idTokenOf(await silently(browser)).email).to.equal(second.email);
+    });
+
+    it('is asked at an authorization request too, which then goes on', async () => {
+      const { second, browser } = await shared();
+      const page = await atOnce(second, { prompt: 'login' }, browser);
+      expect(titleOf(page.text)).to.equal('Switch account?');
+      expect(page.response?.headers.get('content-security-policy')).to.match(/form-action [^;]*https:/);
+      const { action, fields } = formOf(page.text);
+      const done = await browser.submit(action, { ...fields, switch: 'yes' });
+      expect(`${done.url.origin}${done.url.pathname}`).to.equal(REDIRECT_URI);
+      expect(idTokenOf(done)).to.include({ email: second.email, nonce: 'a nonce' });
+    });
+
+    it('is an error to an app that wants no page, and nothing has happened', async () => {
+      const { first, second, browser } = await shared();
+      const token = await tokenFor(second);
+      const cookie = sessionCookie(browser);
+      const { url } = await atOnce(second, { prompt: 'none', sso_token: token }, browser);
+      expect(Object.fromEntries(fragmentOf(url))).to.include({ error: 'account_selection_required', state: 'a state' });
+      expect(sessionCookie(browser)).to.equal(cookie);
+      expect(idTokenOf(await silently(browser)).email).to.equal(first.email);
+      expect((await arrive(flows.browser(), loginPath(token))).url.pathname, 'still good').to.equal('/account');
+    });
+  });
+
+  describe('an authorization request with sso_token', () => {
+    it('answers in one redirect to a browser without cookies, and leaves it signed in', async () => {
+      const person = user();
+      const token = await tokenFor(person);
+      const browser = flows.browser();
+      const url = flows.authorizeUrl(partner, { ...IMPLICIT, scope: 'openid profile email', sso_token: token });
+      const response = await browser.request(url);
+      expect(response.status).to.be.oneOf([302, 303]);
+      expect(response.headers.get('cache-control')).to.equal('no-store');
+      const location = new URL(String(response.headers.get('location')));
+      expect(`${location.origin}${location.pathname}`).to.equal(REDIRECT_URI);
+      expect(location.href).not.to.contain(token);
+      const claims = decodeJwt(String(fragmentOf(location).get('id_token')));
+      expect(claims).to.deep.include({ email: person.email, amr: ['sso'], acr: ACR, nonce: 'a nonce' });
+      expect(browser.cookies().map(({ name }) => name)).to.have.members(['latchkey', 'latchkey.sig']);
+      expect((await silently(browser)).url.hash).to.contain('id_token=');
+      const [session] = await sessionsOf(person);
+      expect(session).to.include({ signedInBy: partner.id, address: '127.0.0.1' });
+    });
+
+    it('answers with a code, also where no page is wanted and where a new sign-in is', async () => {
+      for (const params of [{}, { prompt: 'none' }, { prompt: 'login' }, { max_age: '0' }] as Fields[]) {
+        const person = user();
+        const sso_token = await tokenFor(person);
+        const { url, verifier } = await flows.start({ client: partner, params: { ...params, sso_token } });
+        const { url: callback } = await flows.browser().open(url);
+        const code = String(callback.searchParams.get('code'));
+        const { body } = await flows.redeem(partner, { code, verifier });
+        expect(decodeJwt(String(body.id_token)).email, JSON.stringify(params)).to.equal(person.email);
+      }
+    });
+
+    it('answers by a form that posts itself', async () => {
+      const person = user();
+      const params = { response_type: 'id_token', response_mode: 'form_post' };
+      const page = await atOnce(person, params);
+      expect(page.response?.status).to.equal(200);
+      expect(page.response?.headers.get('content-security-policy')).to.contain('form-action');
+      const { action, fields } = formOf(page.text);
+      expect(action).to.equal(REDIRECT_URI);
+      expect(decodeJwt(String(fields.id_token)).email).to.equal(person.email);
+      expect(fields.state).to.equal('a state');
+    });
+
+    it('goes on when the same person is signed in already', async () => {
+      const person = user();
+      const browser = await signedIn(person);
+      const [session] = await sessionsOf(person);
+      expect(idTokenOf(await atOnce(person, { prompt: 'none' }, browser)).email).to.equal(person.email);
+      expect((await sessionsOf(person)).map(({ uid }) => uid)).to.deep.equal([session?.uid]);
+    });
+
+    it('that was used already is an error to the app, and signs nobody out', async () => {
+      const person = user();
+      const browser = flows.browser();
+      const token = await tokenFor(person);
+      await atOnce(person, { sso_token: token }, browser);
+      for (const someone of [browser, flows.browser()]) {
+        const cookie = sessionCookie(someone);
+        const again = await atOnce(person, { sso_token: token }, someone);
+        expect(Object.fromEntries(fragmentOf(again.url))).to.include({ error: 'access_denied', state: 'a state' });
+        expect(sessionCookie(someone)).to.equal(cookie);
+      }
+      expect(idTokenOf(await silently(browser)).email).to.equal(person.email);
+    });
+
+    it('whose request is wrong uses nothing up', async () => {
+      const person = user();
+      const sso_token = await tokenFor(person);
+      const wrong: Fields[] = [
+        { redirect_uri: 'https://evil.example/' },
+        { response_type: 'token' },
+        { response_type: 'code', code_challenge_method: 'plain', code_challenge: 'x' },
+        { scope: 'profile' },
+        { client_id: 'nobody' },
+        { state: 'x'.repeat(5_000) },
+      ];
+      for (const params of wrong) {
+        const landing = await atOnce(person, { ...params, sso_token });
+        const error = fragmentOf(landing.url).get('error') ?? landing.url.searchParams.get('error');
+        expect(error ?? landing.response?.status, JSON.stringify(params).slice(0, 80)).to.be.oneOf([
+          'invalid_request',
+          'unsupported_response_type',
+          'unauthorized_client',
+          400,
+        ]);
+      }
+      expect(idTokenOf(await atOnce(person, { sso_token })).email).to.equal(person.email);
+    });
+  });
+
+  describe('consent', () => {
+    it('is not asked for what the app may give, and for all else', async () => {
+      const person = user({ permissions: 'users' });
+      const browser = await signedIn(person);
+      const granted = fragmentOf((await silently(browser, { scope: 'openid profile email users' })).url);
+      expect(granted.get('error')).to.equal(null);
+      const refused = fragmentOf((await silently(browser, { scope: 'openid phone' })).url);
+      expect(refused.get('error')).to.equal('consent_required');
+      const page = await silently(browser, { scope: 'openid phone', prompt: '' });
+      expect(page.text).to.contain('name="decision"');
+    });
+
+    it('that is missing is an error to an app that wants no page, and a page to others, who are signed in by then', async () => {
+      const person = user();
+      const quiet = await atOnce(person, { scope: 'openid phone', prompt: 'none' });
+      expect(fragmentOf(quiet.url).get('error')).to.be.oneOf(['consent_required', 'interaction_required']);
+
+      const browser = flows.browser();
+      const page = await atOnce(person, { scope: 'openid phone' }, browser);
+      expect(page.text).to.contain('name="decision"').and.contain(person.email);
+      const done = await browser.submit(page.url.pathname, { decision: 'allow' });
+      expect(idTokenOf(done).amr).to.deep.equal(['sso']);
+      const offline = await atOnce(person, {
+        response_type: 'code',
+        scope: 'openid offline_access',
+        prompt: 'consent',
+        code_challenge: 'x'.repeat(43),
+        code_challenge_method: 'S256',
+      });
+      expect(offline.text, 'prompt=consent').to.contain('name="decision"');
+    });
+  });
+
+  describe('next', () => {
+    it('may be ours, or under an origin that the app has registered', async () => {
+      const who = await newPartner({
+        organizationId: partner.organizationId,
+        redirectUris: [REDIRECT_URI, 'com.example.portal:/callback'],
+        sso: { nextOrigins: ['https://help.example.com'] },
+      });
+      const places: Record<string, string> = {
+        '': `${app.issuer}/account`,
+        '/account/tokens?a=b': `${app.issuer}/account/tokens?a=b`,
+        [`${app.issuer}/account/apps`]: `${app.issuer}/account/apps`,
+        'https://portal.example.com/deep?a=b#c': 'https://portal.example.com/deep?a=b#c',
+        'https://PORTAL.example.com:443/x': 'https://portal.example.com/x',
+        'https://help.example.com': 'https://help.example.com/',
+      };
+      const person = user();
+      for (const [next, expected] of Object.entries(places)) {
+        const browser = flows.browser();
+        const { text } = await browser.open(loginPath(await tokenFor(person, who), next));
+        const { action, fields } = formOf(text);
+        const response = await browser.request(action, { method: 'POST', body: new URLSearchParams(fields) });
+        expect(response.status, next).to.equal(303);
+        expect(new URL(String(response.headers.get('location')), app.issuer).href, next).to.equal(expected);
+      }
+    });
+  });
+
+  describe('an access token', () => {
+    const accessToken = async (person: Fields, who = partner) =>
+      (await askAsPartner(app.issuer, 'access-token', who, person)).body;
+    const me = (token: string) => fetch(`${app.issuer}/api/me`, { headers: { authorization: `Bearer ${token}` } });
+    const verdict = async (token: string, scope = '') =>
+      (await fetch(`${app.issuer}/verify?scope=${scope}`, { headers: { authorization: `Bearer ${token}` } })).status;
+
+    it('speaks for the person at APIs, within what app and person may do', async () => {
+      const person = user({ permissions: 'users reports' });
+      const body = await accessToken(person);
+      const token = String(body.access_token);
+      expect(body).to.deep.equal({
+        access_token: token,
+        token_type: 'Bearer',
+        expires_in: 3600,
+        scope: 'users reports',
+      });
+      const account = await accountOf(person);
+      expect(await (await me(token)).json()).to.deep.include({
+        sub: account?.id,
+        email: person.email,
+        organization: { id: partner.organizationId, name: 'Acme' },
+        scope: 'users reports',
+      });
+      expect(await flows.introspect(partner, token)).to.include({
+        active: true,
+        sub: account?.id,
+        client_id: partner.id,
+        scope: 'users reports',
+        token_type: 'Bearer',
+      });
+      expect([await verdict(token, 'users'), await verdict(token, 'settings')]).to.deep.equal([200, 403]);
+      await app.directory.accounts.update(String(account?.id), { permissions: ['users'] });
+      expect([await verdict(token, 'users'), await verdict(token, 'reports')]).to.deep.equal([200, 403]);
+      expect((await accessToken({ email: person.email })).scope).to.equal('users');
+      expect((await accessToken({ email: person.email, permissions: '' })).scope).to.equal('');
+      const { events } = await app.directory.audit.list({ accountId: String(account?.id) });
+      expect(events.map(({ type }) => type)).to.include('partner_sign_in');
+    });
+
+    it('signs nobody in, dies when it is revoked, and with the person or the app', async () => {
+      const person = user();
+      const id = async () => String((await accountOf(person))?.id);
+      const ends: Record<string, (token: string, who: Partner) => Promise<unknown>> = {
+        revocation: (token, who) => flows.post('revoke', who, { token }),
+        'the account disabled': async () => app.directory.accounts.disable(await id()),
+        'the app disabled': (_token, who) => app.directory.clients.disable(who.id),
+      };
+      for (const [name, end] of Object.entries(ends)) {
+        const who = await newPartner({ organizationId: partner.organizationId });
+        const token = String((await accessToken(person, who)).access_token);
+        expect([await verdict(token), (await me(token)).status], name).to.deep.equal([200, 200]);
+        expect((await flows.browser().open(loginPath(token))).response?.status, name).to.equal(400);
+        await end(token, who);
+        expect([await verdict(token), (await me(token)).status], name).to.deep.equal([401, 401]);
+        expect(await flows.introspect(partner, token), name).to.deep.equal({ active: false });
+        await app.directory.accounts.enable(await id());
+      }
+    });
+
+    it('is seen and taken back by the person, together with the right to make another', async () => {
+      const person = user();
+      const browser = await signedIn(person);
+      const token = String((await accessToken(person)).access_token);
+      expect((await browser.open('/account/apps')).text).to.contain(`/account/apps/${partner.id}/sign-in/refuse`);
+      const refused = await browser.submit(`/account/apps/${partner.id}/sign-in/refuse`, {});
+      expect(refused.response?.status).to.equal(200);
+      expect(await verdict(token)).to.equal(401);
+      for (const path of ['token', 'access-token']) {
+        const { status, body } = await askAsPartner(app.issuer, path, partner, person);
+        expect([status, body.error], path).to.deep.equal([403, 'access_denied']);
+      }
+      await browser.submit(`/account/apps/${partner.id}/sign-in/allow`, {});
+      expect(await tokenFor(person)).to.match(/^lk_sso_/);
+    });
+  });
+
+  describe('the ceilings', () => {
+    const refusal = async (who: Partner, person: Fields, path = 'token') => {
+      const { status, body } = await askAsPartner(app.issuer, path, who, person);
+      return [status, body.error];
+    };
+
+    it('are the organizations, the e-mail domains, and whether people may be made', async () => {
+      const { id: second } = await app.directory.organizations.create({ name: 'Subsidiary' });
+      const { id: third } = await app.directory.organizations.create({ name: 'Stranger' });
+      const who = await newPartner({
+        organizationId: partner.organizationId,
+        sso: { organizationIds: [partner.organizationId, second], emailDomains: ['partner.example'] },
+      });
+      const [here, there] = [user(), user()];
+      await tokenFor(here, who);
+      await tokenFor(there, { ...who, organizationId: second });
+      expect((await accountOf(there))?.organizationId).to.equal(second);
+      expect(await refusal({ ...who, organizationId: third }, user())).to.deep.equal([401, 'invalid_client']);
+      expect(await refusal(who, there), 'of the other organization').to.deep.equal([403, 'access_denied']);
+      for (const email of ['a@elsewhere.example', 'a@sub.partner.example', 'a@notpartner.example']) {
+        expect(await refusal(who, { email }), email).to.deep.equal([403, 'access_denied']);
+        expect(await accountOf({ email })).to.equal(undefined);
+      }
+      const careful = await newPartner({ organizationId: partner.organizationId, sso: { createsPeople: false } });
+      const stranger = user();
+      expect(await refusal(careful, stranger)).to.deep.equal([403, 'access_denied']);
+      expect(await refusal(careful, stranger, 'access-token')).to.deep.equal([403, 'access_denied']);
+      expect(await accountOf(stranger)).to.equal(undefined);
+      expect(await tokenFor(here, careful)).to.match(/^lk_sso_/);
+    });
+
+    it('are how many sign-ins a minute, which is said with how long to wait', async () => {
+      mock.timers.enable({ apis: ['Date'], now: Date.now() });
+      const who = await newPartner({ organizationId: partner.organizationId, sso: { ratePerMinute: 2 } });
+      const person = user();
+      await tokenFor(person, who);
+      await askAsPartner(app.issuer, 'access-token', who, person);
+      const { status, body, headers } = await askAsPartner(app.issuer, 'token', who, person);
+      expect([status, body.error]).to.deep.equal([429, 'too_many_requests']);
+      expect(Number(headers.get('retry-after'))).to.be.within(1, 60);
+      expect(await tokenFor(person), 'of another app').to.match(/^lk_sso_/);
+      mock.timers.tick(60_000);
+      expect(await tokenFor(person, who)).to.match(/^lk_sso_/);
+    });
+
+    it('hold for sign-ins that were given out before they were lowered', async () => {
+      const { clients } = app.directory;
+      const lower: Record<string, (who: Partner) => Promise<unknown>> = {
+        'switched off': ({ id }) => clients.update(id, { sso: undefined }),
+        disabled: ({ id }) => clients.disable(id),
+        deleted: ({ id }) => clients.remove(id),
+        'without the organization': async ({ id, record }) => {
+          const { id: other } = await app.directory.organizations.create({ name: 'Other' });
+          return clients.update(id, { sso: { ...record.sso, organizationIds: [other] } });
+        },
+        'without the e-mail domain': ({ id, record, organizationId }) =>
+          clients.update(id, {
+            sso: { ...record.sso, organizationIds: [organizationId], emailDomains: ['other.example'] },
+          }),
+      };
+      for (const [name, change] of Object.entries(lower)) {
+        const who = await newPartner({ organizationId: partner.organizationId });
+        const person = user();
+        const token = await tokenFor(person, who);
+        await change(who);
+        const { response } = await flows.browser().open(loginPath(token));
+        expect(response?.status, name).to.be.oneOf([400, 403]);
+        const posted = await flows.browser().submit('/sso/login', { token });
+        expect(posted.response?.status, name).to.be.oneOf([400, 403]);
+        expect(await sessionsOf(person), name).to.deep.equal([]);
+        expect((await refusal(who, person))[0], name).to.be.oneOf([401, 403]);
+      }
+    });
+  });
+});
