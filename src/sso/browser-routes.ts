@@ -83,8 +83,8 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
     const { sso_token: token, client_id: clientId } = parseInput(AuthorizationQuery, ctx.query);
     const query = new URLSearchParams(ctx.querystring);
     query.delete('sso_token');
-    const arrival = await look(token).catch(unlessRefused);
-    const other = arrival?.client.id === clientId ? await somebodyElse(ctx, arrival) : undefined;
+    const arrival = await look(token, clientId).catch(unlessRefused);
+    const other = arrival && (await somebodyElse(ctx, arrival));
     if (arrival && other && query.get('prompt') !== 'none') {
       return show(ctx, arrival, { next: withoutSignIn(issuer, query), other });
     }
@@ -94,10 +94,10 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
 
   // Its form has been read. Cookies do not come with a form of another site; they do with the one that this page posts.
   router.post(ROUTES.authorization, async function authorizeByPage(ctx) {
-    const { sso_token: token } = parseInput(AuthorizationQuery, ctx.request.body);
+    const { sso_token: token, client_id: clientId } = parseInput(AuthorizationQuery, ctx.request.body);
     const query = queryOf(ctx.request.body as Form);
     query.delete('sso_token');
-    await show(ctx, await look(token), { next: withoutSignIn(issuer, query), other: undefined });
+    await show(ctx, await look(token, clientId), { next: withoutSignIn(issuer, query), other: undefined });
   });
 
   /** The app learns that a page would have been needed, and nothing is used up. */
@@ -108,8 +108,8 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
   }
 
   /** @throws {AppError} `sso_token_used`, `access_denied` */
-  async function look(token: string): Promise<Arrival> {
-    return { ...(await partnerSignIn.look(token)), token };
+  async function look(token: string, clientId?: string): Promise<Arrival> {
+    return { ...(await partnerSignIn.look(token, clientId)), token };
   }
 
   async function somebodyElse(ctx: Koa.Context, { account }: SignIn): Promise<Account | undefined> {

@@ -56,7 +56,7 @@ export interface PartnerSignIn {
    * Who would be signed in with a token. Uses nothing up.
    * @throws {AppError} as `redeem` does.
    */
-  look(token: string): Promise<SignIn>;
+  look(token: string, clientId?: string): Promise<SignIn>;
   /**
    * Uses the token up. Of many parallel callers one gets an answer.
    * @param clientId The only app whose token will do.
@@ -152,10 +152,11 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     return updated;
   }
 
-  async function look(token: string): Promise<SignIn> {
+  async function look(token: string, onlyFor?: string): Promise<SignIn> {
     const record = await tokens.find(token);
     if (!record) throw used();
     const { accountId, clientId, organizationId } = record;
+    if (onlyFor !== undefined && onlyFor !== clientId) throw used();
     const [client, account] = await Promise.all([partnerOf(clientId, organizationId), accounts.get(accountId)]);
     if (!client || !account) throw used();
     await assertMaySignIn(client, organizationId, account);
@@ -212,8 +213,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     look,
 
     async redeem(token, origin, clientId) {
-      const found = await look(token);
-      if (clientId !== undefined && clientId !== found.client.id) throw used();
+      const found = await look(token, clientId);
       if (!(await tokens.take(token))) throw used();
       await note(found, origin);
       return found;

@@ -411,6 +411,22 @@ onEachEngine((openStore) => {
       expect(fields.state).to.equal('a state');
     });
 
+    it('may come as a form, and then no URL has the token', async () => {
+      const person = user();
+      const sso_token = await tokenFor(person);
+      const browser = flows.browser();
+      const body = new URLSearchParams({ ...IMPLICIT, client_id: partner.id, scope: 'openid email', sso_token });
+      const headers = { origin: 'https://portal.example.com', 'sec-fetch-site': 'cross-site' };
+      const response = await browser.request('/identity/authorize', { method: 'POST', headers, body });
+      const [page, location] = [await response.text(), response.headers.get('location')];
+      expect([response.status, location]).to.deep.equal([200, null]);
+      const { action, fields } = formOf(page);
+      expect(action).to.equal('/sso/login');
+      expect(fields.next).not.to.contain('lk_sso_');
+      const done = await browser.submit(action, fields);
+      expect(idTokenOf(done)).to.include({ email: person.email, nonce: 'a nonce' });
+    });
+
     it('goes on when the same person is signed in already', async () => {
       const person = user();
       const browser = await signedIn(person);
