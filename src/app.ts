@@ -263,8 +263,19 @@ export async function createApp(
   const signIdentity = createSignIdentity({ issuer, signingKeys, now });
 
   const grants = createGrants({ accounts, clients, consents });
+  const adapter = createAdapter({
+    storage,
+    now,
+    findClient: findMetadata,
+    isAccountActive: async (accountId) => (await accounts.findActive(accountId)) !== undefined,
+    effectiveScope: grants.effectiveScope,
+    findPersonalToken: async (token) => {
+      const verified = await verifier.introspect(token);
+      return verified && asEngineToken(verified);
+    },
+  });
   const outbound = createOutbound({ allow: config.outboundAllow });
-  const issueAccessToken = createIssueAccessToken({ storage, now, provider: () => engine.provider() });
+  const issueAccessToken = createIssueAccessToken({ storage, now, adapter });
   const welcome = createWelcome({ storage, accounts, links });
   const exchange = createExchange({
     appTokens,
@@ -297,17 +308,7 @@ export async function createApp(
     noteAppUse: appsAccess.noteUse,
     settings: {
       issuer,
-      adapter: createAdapter({
-        storage,
-        now,
-        findClient: findMetadata,
-        isAccountActive: async (accountId) => (await accounts.findActive(accountId)) !== undefined,
-        effectiveScope: grants.effectiveScope,
-        findPersonalToken: async (token) => {
-          const verified = await verifier.introspect(token);
-          return verified && asEngineToken(verified);
-        },
-      }),
+      adapter,
       cookieKeys: sealing.cookieKeys,
       uiLocales: views.locales,
       pages: enginePages({ views, errors, findClient, findAccount }),

@@ -1,5 +1,6 @@
+import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
-import type Provider from 'oidc-provider';
+import type { Adapter } from 'oidc-provider';
 import type { IssueAccessToken } from '../credentials/exchange.ts';
 import type { Storage } from '../storage/storage.ts';
 import { recordKey } from './adapter.ts';
@@ -9,52 +10,64 @@ import { TOKEN_EXCHANGE } from './token-exchange.ts';
 const GRANT_LIFETIME = 24 * 60 * 60;
 
 /**
- * Makes opaque access tokens of the engine without a request to it. They stand on a grant like any other, so that they are listed and
- * revoked with it. A grant that was revoked is never used again: its tokens would come back to life.
+ * Makes opaque access tokens of the engine without the engine: the same records, written through its adapter. They stand on a grant
+ * like any other, so that they are listed and revoked with it. A grant that was revoked is never used again: its tokens would come
+ * back to life.
  */
 export function createIssueAccessToken({
   storage,
   now,
-  provider: currentProvider,
+  adapter,
 }: {
   storage: Storage;
   now: () => number;
-  provider: () => Promise<Provider>;
+  adapter: (model: string) => Adapter;
 }): IssueAccessToken {
-  const grants = new LRUCache<string, { id: string; until: number }>({ max: 10_000 });
+  const [grants, tokens] = [adapter('Grant'), adapter('AccessToken')];
+  const made = new LRUCache<string, { id: string; until: number }>({ max: 10_000 });
 
-  async function knownGrant(key: string, lifetime: number): Promise<string | undefined> {
-    const known = grants.get(key);
-    if (!known || known.until <= now() + lifetime) return undefined;
-    return (await storage.get(recordKey('Grant', known.id))) === undefined ? undefined : known.id;
+  async function newGrant({ client, account, scope }: Request): Promise<string> {
+    const [id, iat] = [randomValue(), now()];
+    const openid = { scope: scope.join(' ') };
+    const belongsTo = { accountId: account.id, clientId: client.id };
+    await grants.upsert(
+      id,
+      { ...belongsTo, openid, iat, exp: iat + GRANT_LIFETIME, jti: id, kind: 'Grant' },
+      GRANT_LIFETIME,
+    );
+    return id;
   }
 
-  async function newGrant(key: string, provider: Provider, { client, account, scope }: Request): Promise<string> {
-    const grant = new provider.Grant({
-      accountId: account.id,
-      clientId: client.id,
-      expiresIn: GRANT_LIFETIME,
-    } as ConstructorParameters<Provider['Grant']>[0]);
-    grant.addOIDCScope(scope.join(' '));
-    const id = await grant.save();
-    grants.set(key, { id, until: now() + GRANT_LIFETIME });
-    return id;
+  async function newToken(grantId: string, { client, account, scope, lifetime }: Request): Promise<string> {
+    const [value, iat] = [randomValue(), now()];
+    const belongsTo = { accountId: account.id, clientId: client.id, grantId, gty: TOKEN_EXCHANGE };
+    const payload = { ...belongsTo, scope: scope.join(' '), iat, exp: iat + lifetime, jti: value, kind: 'AccessToken' };
+    await tokens.upsert(value, payload, lifetime);
+    return value;
   }
 
   return async function issueAccessToken(request) {
     const { client, account, scope, lifetime } = request;
     const key = JSON.stringify([account.id, client.id, scope]);
-    const [provider, known] = await Promise.all([currentProvider(), knownGrant(key, lifetime)]);
-    const token = new provider.AccessToken({
-      accountId: account.id,
-      clientId: client.id,
-      grantId: known ?? (await newGrant(key, provider, request)),
-      gty: TOKEN_EXCHANGE,
-      scope: scope.join(' '),
-      expiresIn: lifetime,
-    } as unknown as ConstructorParameters<Provider['AccessToken']>[0]);
-    return { accessToken: await token.save(), expiresIn: lifetime };
+    const known = made.get(key);
+    if (known && known.until > now() + lifetime) {
+      const [accessToken, grant] = await Promise.all([
+        newToken(known.id, request),
+        storage.get(recordKey('Grant', known.id), { shared: true }),
+      ]);
+      // Without its grant the token is as dead as it, and nobody has seen it.
+      if (grant !== undefined) return { accessToken, expiresIn: lifetime };
+    }
+    const until = now() + GRANT_LIFETIME;
+    const id = await newGrant(request);
+    made.set(key, { id, until });
+    return { accessToken: await newToken(id, request), expiresIn: lifetime };
   };
 }
 
 type Request = Parameters<IssueAccessToken>[0];
+
+/** 256 bits. */
+function randomValue(): string {
+  return randomBytes(32).toString('base64url');
+}
