@@ -115,7 +115,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
         kinds: kindsOf(app),
         secrets: app.secrets.map((secret) => ({ ...secret, id: secretIdOf(secret) })),
         permissions: (await choices.permissions()).filter(({ name }) => app.permissions.includes(name)),
-        organization: (await choices.organizationNames([app.organizationId])).get(app.organizationId ?? ''),
+        organizations: await choices.organizationNames([app.organizationId, ...(app.sso?.organizationIds ?? [])]),
         appTokens: await appTokens.list(app.id),
         snippets: snippetsFor(app, { issuer }),
         issuer,

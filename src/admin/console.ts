@@ -21,6 +21,8 @@ const NOTICES = [
   'app_deleted',
   'secret_revoked',
   'app_token_revoked',
+  'partner_sign_in_saved',
+  'partner_sign_in_ended',
   'account_created',
   'account_saved',
   'account_approved',

@@ -30,6 +30,7 @@ import { createChoices } from './choices.ts';
 import { createAdminConsole } from './console.ts';
 import { identityProviderRoutes } from './identity-provider-routes.ts';
 import { organizationRoutes } from './organization-routes.ts';
+import { partnerSignInRoutes } from './partner-sign-in-routes.ts';
 import { permissionRoutes } from './permission-routes.ts';
 
 export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> & {
@@ -68,6 +69,7 @@ export function adminRoutes(options: AdminOptions): Router {
   const shared = { ...options, pages, forms, choices };
   const parts = [
     appTokenRoutes(shared),
+    partnerSignInRoutes(shared),
     appTrialRoutes({ ...shared, trials, run }),
     appRoutes(shared),
     accountRoutes({ ...shared, administrators }),

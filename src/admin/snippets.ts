@@ -2,7 +2,7 @@
 import type { Client } from '../clients/client.ts';
 
 export interface Snippet {
-  id: 'sign_in' | 'client_credentials' | 'introspection' | 'secret';
+  id: 'sign_in' | 'partner_sign_in' | 'client_credentials' | 'introspection' | 'secret';
   code: string;
 }
 
@@ -23,9 +23,26 @@ export function snippetsFor(client: Client, { issuer, secret }: { issuer: string
       code: curl('token', 'grant_type=client_credentials', ...scope),
     },
     client.introspection && { id: 'introspection', code: curl('introspect', 'token=<access token>') },
+    client.sso !== undefined && { id: 'partner_sign_in', code: partnerSignIn(client, { issuer, secret }) },
     secret !== undefined && { id: 'secret', code: curl('introspect', 'token=anything') },
   ];
   return snippets.filter((snippet) => snippet !== false);
+}
+
+/** As the partner's server asks; the browser then goes to `/sso/login` with the answer's `access_token`. */
+function partnerSignIn(
+  { id, sso }: Client,
+  { issuer, secret }: { issuer: string; secret: string | undefined },
+): string {
+  const fields = {
+    client_id: id,
+    client_secret: secret ?? PLACEHOLDER,
+    organization_id: sso?.organizationIds[0] ?? '',
+    email: `person@${sso?.emailDomains?.[0] ?? 'example.com'}`,
+    ...(sso?.permissions.length ? { permissions: sso.permissions.join(' ') } : {}),
+  };
+  const lines = Object.entries(fields).map(([name, value]) => `-d '${name}=${value}'`);
+  return `curl ${[...lines, `${issuer}/sso/token`].join(' \\\n  ')}`;
 }
 
 function signIn(client: Client, { issuer, secret }: { issuer: string; secret: string | undefined }): string {

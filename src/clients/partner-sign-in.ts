@@ -4,7 +4,9 @@ import { isLoopback } from '../config.ts';
 /** Where a browser may go after a partner's sign-in: scheme, host and port (RFC 6454 §4). Kept in its one spelling. */
 const Origin = z.string().transform((text, context) => {
   const url = URL.parse(text);
-  const isBare = url && `${url.origin}/` === url.href && (text === url.href || `${text}/` === url.href);
+  // A pattern would match nothing.
+  const isBare =
+    url && !text.includes('*') && `${url.origin}/` === url.href && (text === url.href || `${text}/` === url.href);
   if (isBare && (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))))
     return url.origin;
   context.addIssue('must be an https origin such as https://app.example.com');

@@ -1,0 +1,107 @@
+import Router from '@koa/router';
+import type Koa from 'koa';
+import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
+import type { Client } from '../clients/client.ts';
+import type { Clients } from '../clients/clients.ts';
+import type { Visitor } from '../console/console.ts';
+import { AppError } from '../errors.ts';
+import { form } from '../http/form.ts';
+import { parseInput } from '../input.ts';
+import type { Choices } from './choices.ts';
+import { type AdminConsole, actsFrom } from './console.ts';
+import {
+  ceilingOf,
+  fillFrom,
+  PartnerSignInForm,
+  type Problems,
+  problemsIn,
+  problemsOf,
+} from './partner-sign-in-form.ts';
+
+/** As many organizations and permissions as there may be, and the other fields. */
+const FIELDS = 400;
+
+export interface PartnerSignInRoutesOptions {
+  pages: AdminConsole;
+  clients: Pick<Clients, 'get' | 'update'>;
+  choices: Choices;
+}
+
+/** Whether an app may sign people in by its own word, and whom: decided on the app's page. */
+export function partnerSignInRoutes({ pages, clients, choices }: PartnerSignInRoutesOptions): Router {
+  const router = new Router({ prefix: '/admin/apps/:id/partner-sign-in' });
+
+  router.get(
+    '/',
+    pages.recentlySignedIn(async function showCeiling(ctx, visitor) {
+      const app = await existing(ctx.params.id);
+      await showForm(ctx, visitor, { app, filled: fillFrom(app) });
+    }),
+  );
+
+  router.post(
+    '/',
+    form({ fields: FIELDS }),
+    pages.recentlySignedIn(async function changeCeiling(ctx, visitor) {
+      const app = await existing(ctx.params.id);
+      const sent = parseInput(PartnerSignInForm, ctx.request.body);
+      const found = problemsOf(sent, app);
+      const save = () => clients.update(app.id, { sso: ceilingOf(sent) }, actsFrom(visitor));
+      const problems = Object.keys(found).length > 0 ? found : await save().then(() => undefined, problemsIn);
+      if (!problems) return pages.redirect(ctx, pathOf(app), 'partner_sign_in_saved');
+      ctx.status = 400;
+      await showForm(ctx, visitor, { app, filled: sent, problems });
+    }),
+  );
+
+  router.get(
+    '/end',
+    pages.recentlySignedIn(async function confirmEnd(ctx, visitor) {
+      const app = await existing(ctx.params.id);
+      const about = { name: app.name, detail: app.id, back: pathOf(app), action: ctx.path };
+      const data = { ...about, what: 'partner_sign_in_end', danger: true };
+      await pages.render(ctx, visitor, { section: 'apps', view: 'confirm', data });
+    }),
+  );
+
+  router.post(
+    '/end',
+    form(),
+    pages.recentlySignedIn(async function endPartnerSignIn(ctx, visitor) {
+      const app = await existing(ctx.params.id);
+      await clients.update(app.id, { sso: undefined }, actsFrom(visitor));
+      pages.redirect(ctx, pathOf(app), 'partner_sign_in_ended');
+    }),
+  );
+
+  async function showForm(
+    ctx: Koa.Context,
+    visitor: Visitor,
+    { app, filled, problems = {} }: { app: Client; filled: PartnerSignInForm; problems?: Problems },
+  ) {
+    const organizations = await choices.organizations();
+    const unlisted = filled.organization.filter((id) => !organizations.some((listed) => listed.id === id));
+    const more = [...(await choices.organizationNames(unlisted))].map(([id, name]) => ({ id, name }));
+    const given = app.permissions.filter((name) => name !== BUILT_IN_PERMISSION);
+    const data = {
+      app,
+      filled,
+      problems,
+      organizations: [...more, ...organizations],
+      permissions: (await choices.permissions()).filter(({ name }) => given.includes(name)),
+    };
+    await pages.render(ctx, visitor, { section: 'apps', view: 'partner-sign-in', data });
+  }
+
+  async function existing(id: unknown): Promise<Client> {
+    const client = await clients.get(String(id));
+    if (!client) throw new AppError('not_found', 'there is no such app');
+    return client;
+  }
+
+  return router;
+}
+
+function pathOf({ id }: Client): string {
+  return `/admin/apps/${id}`;
+}
