@@ -79,18 +79,22 @@ export function partnerSignInRoutes({ pages, clients, choices }: PartnerSignInRo
     visitor: Visitor,
     { app, filled, problems = {} }: { app: Client; filled: PartnerSignInForm; problems?: Problems },
   ) {
-    const organizations = await choices.organizations();
-    const unlisted = filled.organization.filter((id) => !organizations.some((listed) => listed.id === id));
-    const more = [...(await choices.organizationNames(unlisted))].map(([id, name]) => ({ id, name }));
     const given = app.permissions.filter((name) => name !== BUILT_IN_PERMISSION);
     const data = {
       app,
       filled,
       problems,
-      organizations: [...more, ...organizations],
+      organizations: await chosenFirst(filled.organization),
       permissions: (await choices.permissions()).filter(({ name }) => given.includes(name)),
     };
     await pages.render(ctx, visitor, { section: 'apps', view: 'partner-sign-in', data });
+  }
+
+  /** There may be many, of which a list shows some. */
+  async function chosenFirst(chosen: readonly string[]): Promise<{ id: string; name: string }[]> {
+    const names = await choices.organizationNames(chosen);
+    const others = (await choices.organizations()).filter(({ id }) => !names.has(id));
+    return [...[...names].map(([id, name]) => ({ id, name })), ...others];
   }
 
   async function existing(id: unknown): Promise<Client> {
