@@ -227,6 +227,8 @@ function problemsOf(res: ServerResponse, { body, milliseconds, outage }: Seen): 
   if (isRefusal(res) && (CREDENTIAL.test(location) || CREDENTIAL.test(body)))
     problems.push('a refusal carries a credential');
 
+  if (/lk_(pat|app|sso)_/.test(location)) problems.push('a token in a URL');
+
   const policy = header('content-security-policy');
   for (const directive of [
     "default-src 'none'",
