@@ -1,4 +1,6 @@
 /** Trying an app: its own request, shown step by step to the administrator who began it, and to nobody else. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { AxeBuilder } from '@axe-core/playwright';
 import { expect } from 'chai';
 import type { Browser as Chromium, Page } from 'playwright-core';
@@ -130,6 +132,11 @@ onEachEngine((openStore) => {
     const { events } = await app.directory.audit.list({ clientId: client.id });
     expect(events.filter(({ type }) => type === 'administration')[0]).to.deep.include({ actorId: admin.id });
     expect(JSON.stringify(events)).not.to.contain(client.secret);
+    for (const file of await readdir(store.directory, { recursive: true })) {
+      const content = await readFile(join(store.directory, file)).catch(() => Buffer.alloc(0));
+      for (const secret of [client.secret, formIn(answer.text).fields.code ?? ''])
+        expect(content.includes(secret), file).to.equal(false);
+    }
   });
 
   it('redeems for an app without a secret by itself, with PKCE', async () => {
