@@ -509,7 +509,9 @@ describe('an attacker of what partners send', () => {
     for (const [path, attack] of Object.entries(paths)) {
       for (const scheme of ['Bearer', 'Token']) {
         const headers = { ...JSON_PLEASE, authorization: `${scheme} ${token}` };
-        expect((await target.send(path, { ...attack, headers })).status, `${scheme} at ${path}`).to.equal(401);
+        expect((await target.send(path, { ...attack, headers })).status, `${scheme} at ${path}`).to.be.oneOf([
+          400, 401,
+        ]);
       }
     }
     const proof = { client_id: scene.partner.id, client_secret: scene.partner.secret };
