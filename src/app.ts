@@ -304,6 +304,7 @@ export async function createApp(
     allowFormTarget,
     signingKeys,
     permissions,
+    hasOwnProof: async ({ id, passwordHash }) => passwordHash !== undefined || (await links.list(id)).length > 0,
     noteVisit: sessions.noteVisit,
     noteAppUse: appsAccess.noteUse,
     settings: {

@@ -46,6 +46,8 @@ export interface EngineOptions {
   /** Lets the forms of a page end at an app's URI, as those of `form_post` and of signing out do. */
   allowFormTarget: (ctx: Koa.Context, uri: string) => void;
   permissions: { names(): Promise<string[]>; version(): Promise<number> };
+  /** Whether somebody can show who they are without a partner: by a password, or elsewhere. */
+  hasOwnProof: (account: Account) => Promise<boolean>;
   /** Hears of everybody who comes with a session. */
   noteVisit: Sessions['noteVisit'];
   /** Hears of every use that an app makes of what it was given. */
@@ -125,7 +127,7 @@ export function createEngine(options: EngineOptions): Engine {
       const account = accountId === undefined ? undefined : await settings.findAccount(accountId);
       if (!account) return undefined;
       await options.noteVisit({ uid, accountId: account.id, ...sourceOf(ctx) });
-      const isWordOfPartner = amr?.includes(AMR_SSO) === true && account.passwordHash !== undefined;
+      const isWordOfPartner = amr?.includes(AMR_SSO) === true && (await options.hasOwnProof(account));
       return { account, signedInAt: isWordOfPartner ? 0 : loginTs, uid };
     },
   };
