@@ -10,6 +10,8 @@ export interface FakePerson {
   subject: string;
   login: string;
   email?: string;
+  /** Nobody knows whether the e-mail is theirs. */
+  unverified?: boolean;
   givenName?: string;
   familyName?: string;
 }
@@ -18,14 +20,17 @@ export interface Listening {
   url: string;
   /** Every request so far, as `POST /path`. */
   requests: string[];
+  /** Every token that it has given out. */
+  given: string[];
   /** What is answered instead, as long as it is set. */
   misbehave: RequestListener | undefined;
   close(): Promise<void>;
 }
 
-export type Answer = { status?: number; body: unknown };
+/** JSON, a page, or the way to another one. */
+export type Answer = { status?: number; body: unknown } | { status?: number; html: string } | { location: string };
 
-/** Serves JSON. @param port 0 for any. */
+/** @param port 0 for any. */
 export async function listen(
   answer: (request: IncomingMessage, body: string) => Promise<Answer> | Answer,
   port = 0,
@@ -33,30 +38,37 @@ export async function listen(
   const server = createServer(async (request, response) => {
     listening.requests.push(`${request.method} ${request.url}`);
     if (listening.misbehave) return listening.misbehave(request, response);
-    const { status = 200, body } = await answer(request, await text(request));
-    send(response, status, body);
+    send(response, await answer(request, await text(request)));
   });
   server.listen(port, '127.0.0.1');
   await once(server, 'listening');
   const listening: Listening = {
     url: `http://localhost:${(server.address() as AddressInfo).port}`,
     requests: [],
+    given: [],
     misbehave: undefined,
     close: () => close(server),
   };
   return listening;
 }
 
-/** Client id and secret of HTTP Basic. */
+/** Client id and secret of HTTP Basic, each form-encoded (RFC 6749 §2.3.1). */
 export function basicOf({ headers }: IncomingMessage): { id: string; secret: string } {
   const decoded = Buffer.from(String(headers.authorization).replace(/^basic /i, ''), 'base64').toString();
-  const [id = '', secret = ''] = decoded.split(':').map(decodeURIComponent);
+  const [id = '', secret = ''] = decoded.split(':').map((part) => decodeURIComponent(part.replaceAll('+', ' ')));
   return { id, secret };
 }
 
-function send(response: ServerResponse, status: number, body: unknown): void {
+export function bearerOf({ headers }: IncomingMessage): string {
+  return String(headers.authorization).replace(/^bearer /i, '');
+}
+
+function send(response: ServerResponse, answer: Answer): void {
+  if ('location' in answer) return void response.writeHead(302, { location: answer.location }).end();
+  const { status = 200 } = answer;
+  if ('html' in answer) return void response.writeHead(status, { 'content-type': 'text/html' }).end(answer.html);
   response.writeHead(status, { 'content-type': 'application/json' });
-  response.end(JSON.stringify(body));
+  response.end(JSON.stringify(answer.body));
 }
 
 async function close(server: Server): Promise<void> {

@@ -1,8 +1,15 @@
-/** GitHub as far as an exchange needs it: who a token belongs to, told only to the OAuth app that it was issued to. */
+/**
+ * GitHub as far as a sign-in and an exchange need it: OAuth 2, who somebody is, and who a token belongs to, told only to the
+ * OAuth app that it was issued to.
+ */
 import { randomBytes } from 'node:crypto';
-import { basicOf, type FakePerson, type Listening, listen } from './fake-provider.ts';
+import type { IncomingMessage } from 'node:http';
+import { createAuthorization } from './authorization.ts';
+import { type Answer, basicOf, bearerOf, type FakePerson, type Listening, listen } from './fake-provider.ts';
 
 export interface FakeGitHub extends Listening {
+  /** Those who can sign in. */
+  people: FakePerson[];
   /** A token that a person gave to an OAuth app. */
   issue(person: FakePerson, clientId: string, options?: { expiresAt?: string }): string;
   revoke(token: string): void;
@@ -17,8 +24,37 @@ interface Issued {
 /** @param apps The OAuth apps: their secrets by client id. */
 export async function startFakeGitHub(apps: Record<string, string>, port = 0): Promise<FakeGitHub> {
   const issued = new Map<string, Issued>();
+  const people: FakePerson[] = [];
+  const authorization = createAuthorization({ name: 'Fake GitHub', people });
 
-  const server = await listen((request, body) => {
+  function issue(person: FakePerson, clientId: string, { expiresAt }: { expiresAt?: string } = {}): string {
+    const token = `gho_${randomBytes(18).toString('hex')}`;
+    server.given.push(token);
+    issued.set(token, { person, clientId, expiresAt });
+    return token;
+  }
+
+  /** GitHub says what is wrong with status 200. */
+  function redeem(form: URLSearchParams): Answer {
+    const id = form.get('client_id') ?? '';
+    if (apps[id] === undefined || apps[id] !== form.get('client_secret'))
+      return { body: { error: 'incorrect_client_credentials' } };
+    const grant = authorization.redeem(form);
+    if (grant?.clientId !== id) return { body: { error: 'bad_verification_code' } };
+    return { body: { access_token: issue(grant.person, id), token_type: 'bearer', scope: 'user:email' } };
+  }
+
+  function tellWho(request: IncomingMessage): Answer {
+    const found = issued.get(bearerOf(request));
+    if (!found) return { status: 401, body: { message: 'Bad credentials' } };
+    const { subject, login, email, unverified = false } = found.person;
+    if (request.url === '/user') return { body: { id: Number(subject), login, email: null } };
+    const other = { email: `${login}@users.noreply.github.example`, primary: email === undefined, verified: false };
+    const primary = email === undefined ? [] : [{ email, primary: true, verified: !unverified }];
+    return { body: [other, ...primary] };
+  }
+
+  function checkToken(request: IncomingMessage, body: string): Answer {
     const [, clientId = ''] = /^\/applications\/([^/]+)\/token$/.exec(request.url ?? '') ?? [];
     const { id, secret } = basicOf(request);
     if (request.method !== 'POST' || id !== clientId || apps[id] === undefined || apps[id] !== secret)
@@ -35,14 +71,19 @@ export async function startFakeGitHub(apps: Record<string, string>, port = 0): P
         expires_at: found.expiresAt ?? null,
       },
     };
+  }
+
+  const server = await listen((request, body) => {
+    const url = new URL(request.url ?? '/', server.url);
+    if (url.pathname === '/login/oauth/authorize') return authorization.page(url);
+    if (url.pathname === '/login/oauth/access_token') return redeem(new URLSearchParams(body));
+    if (['/user', '/user/emails'].includes(url.pathname)) return tellWho(request);
+    return checkToken(request, body);
   }, port);
 
   return Object.assign(server, {
-    issue(person: FakePerson, clientId: string, { expiresAt }: { expiresAt?: string } = {}) {
-      const token = `gho_${randomBytes(18).toString('hex')}`;
-      issued.set(token, { person, clientId, expiresAt });
-      return token;
-    },
+    people,
+    issue,
     revoke(token: string) {
       issued.delete(token);
     },

@@ -1,12 +1,18 @@
 /**
- * Google or any OpenID provider, as far as an exchange needs it: metadata, keys, ID tokens, and opaque access tokens that it answers for
- * at its introspection endpoint.
+ * Google or any OpenID provider, as far as a sign-in and an exchange need it: metadata, keys, the code flow, ID tokens, and opaque
+ * access tokens that it answers for at its introspection endpoint.
  */
 import { randomBytes } from 'node:crypto';
+import type { IncomingMessage } from 'node:http';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose';
-import { basicOf, type FakePerson, type Listening, listen } from './fake-provider.ts';
+import { createAuthorization } from './authorization.ts';
+import { type Answer, basicOf, bearerOf, type FakePerson, type Listening, listen } from './fake-provider.ts';
 
 export interface FakeOpenId extends Listening {
+  /** Those who can sign in. */
+  people: FakePerson[];
+  /** What the ID tokens of a sign-in say otherwise; undefined is left out. */
+  otherwise: JWTPayload;
   /** An ID token that a person gave to an app. */
   idToken(person: FakePerson, clientId: string, claims?: JWTPayload, header?: Record<string, string>): Promise<string>;
   /** An opaque access token that a person gave to an app. */
@@ -25,51 +31,92 @@ interface Key {
 export interface FakeOpenIdOptions {
   /** The apps that may introspect: their secrets by client id. */
   apps?: Record<string, string>;
+  /** What its page says it is. */
+  name?: string;
   /** What its tokens say; by default its own URL. */
   issuer?: string;
   port?: number;
 }
 
-export async function startFakeOpenId({ apps = {}, issuer, port = 0 }: FakeOpenIdOptions = {}): Promise<FakeOpenId> {
+export async function startFakeOpenId(options: FakeOpenIdOptions = {}): Promise<FakeOpenId> {
+  const { apps = {}, name = 'Fake OpenID provider', issuer, port = 0 } = options;
   const opaque = new Map<string, Record<string, unknown>>();
+  const people: FakePerson[] = [];
+  const authorization = createAuthorization({ name, people, issuer: () => own });
   let key = await newKey();
 
-  const server = await listen((request, body) => {
-    if (request.url === '/.well-known/openid-configuration') return { body: metadata() };
-    if (request.url === '/keys') return { body: { keys: [key.jwk] } };
-    if (request.url !== '/introspect') return { status: 404, body: { error: 'not_found' } };
+  async function idToken(
+    person: FakePerson,
+    clientId: string,
+    claims: JWTPayload = {},
+    header: Record<string, string> = {},
+  ): Promise<string> {
+    const now = Math.floor(Date.now() / 1000);
+    const payload = { iss: own, sub: person.subject, aud: clientId, iat: now, exp: now + 3600, ...profileOf(person) };
+    const token = await new SignJWT({ ...payload, ...claims })
+      .setProtectedHeader({ alg: 'ES256', kid: key.kid, ...header })
+      .sign(key.privateKey);
+    server.given.push(token);
+    return token;
+  }
+
+  function accessToken(person: FakePerson, clientId: string, claims: Record<string, unknown> = {}): string {
+    const token = randomBytes(24).toString('base64url');
+    const exp = Math.floor(Date.now() / 1000) + 3600;
+    server.given.push(token);
+    opaque.set(token, { active: true, sub: person.subject, client_id: clientId, exp, ...profileOf(person), ...claims });
+    return token;
+  }
+
+  /** Whoever is not asked again signed in an hour ago. */
+  async function redeem(id: string, form: URLSearchParams): Promise<Answer> {
+    const grant = authorization.redeem(form);
+    if (grant?.clientId !== id) return { status: 400, body: { error: 'invalid_grant' } };
+    const { person, nonce, askedAgain } = grant;
+    const auth_time = Math.floor(Date.now() / 1000) - (askedAgain ? 0 : 3600);
+    const id_token = await idToken(person, id, { nonce, auth_time, ...server.otherwise });
+    return { body: { access_token: accessToken(person, id), token_type: 'Bearer', expires_in: 3600, id_token } };
+  }
+
+  function answerApp(request: IncomingMessage, form: URLSearchParams): Promise<Answer> | Answer {
     const { id, secret } = basicOf(request);
     if (apps[id] === undefined || apps[id] !== secret) return { status: 401, body: { error: 'invalid_client' } };
-    return { body: opaque.get(String(new URLSearchParams(body).get('token'))) ?? { active: false } };
+    return request.url === '/token'
+      ? redeem(id, form)
+      : { body: opaque.get(String(form.get('token'))) ?? { active: false } };
+  }
+
+  const listening = await listen((request, body) => {
+    const url = new URL(request.url ?? '/', server.url);
+    if (url.pathname === '/.well-known/openid-configuration') return { body: metadata() };
+    if (url.pathname === '/keys') return { body: { keys: [key.jwk] } };
+    if (url.pathname === '/authorize') return authorization.page(url);
+    if (url.pathname === '/userinfo') return { body: opaque.get(bearerOf(request)) ?? { error: 'invalid_token' } };
+    if (['/token', '/introspect'].includes(url.pathname)) return answerApp(request, new URLSearchParams(body));
+    return { status: 404, body: { error: 'not_found' } };
   }, port);
+  const server = Object.assign(listening, { people, otherwise: {} as JWTPayload });
   const own = issuer ?? server.url;
 
   function metadata() {
     const { url } = server;
-    return { issuer: own, jwks_uri: `${url}/keys`, introspection_endpoint: `${url}/introspect` };
+    return {
+      issuer: own,
+      authorization_endpoint: `${url}/authorize`,
+      token_endpoint: `${url}/token`,
+      userinfo_endpoint: `${url}/userinfo`,
+      jwks_uri: `${url}/keys`,
+      introspection_endpoint: `${url}/introspect`,
+      response_types_supported: ['code'],
+      subject_types_supported: ['public'],
+      id_token_signing_alg_values_supported: ['ES256'],
+      authorization_response_iss_parameter_supported: true,
+    };
   }
 
   return Object.assign(server, {
-    async idToken(person: FakePerson, clientId: string, claims: JWTPayload = {}, header: Record<string, string> = {}) {
-      const now = Math.floor(Date.now() / 1000);
-      const payload = { iss: own, sub: person.subject, aud: clientId, iat: now, exp: now + 3600, ...profileOf(person) };
-      return new SignJWT({ ...payload, ...claims })
-        .setProtectedHeader({ alg: 'ES256', kid: key.kid, ...header })
-        .sign(key.privateKey);
-    },
-    accessToken(person: FakePerson, clientId: string, claims: Record<string, unknown> = {}) {
-      const token = randomBytes(24).toString('base64url');
-      const exp = Math.floor(Date.now() / 1000) + 3600;
-      opaque.set(token, {
-        active: true,
-        sub: person.subject,
-        client_id: clientId,
-        exp,
-        ...profileOf(person),
-        ...claims,
-      });
-      return token;
-    },
+    idToken,
+    accessToken,
     revoke(token: string) {
       opaque.delete(token);
     },
@@ -79,8 +126,8 @@ export async function startFakeOpenId({ apps = {}, issuer, port = 0 }: FakeOpenI
   });
 }
 
-function profileOf({ email, givenName, familyName }: FakePerson) {
-  return { email, email_verified: email !== undefined, given_name: givenName, family_name: familyName };
+function profileOf({ email, unverified = false, givenName, familyName }: FakePerson) {
+  return { email, email_verified: email !== undefined && !unverified, given_name: givenName, family_name: familyName };
 }
 
 async function newKey(): Promise<Key> {

@@ -71,6 +71,9 @@ export function createOpenIdSignIn(options: CodeFlowOptions): CodeFlow {
       };
       const tokens = await authorizationCodeGrant(configuration, callback, checks);
       const claims = { ...tokens.claims() };
+      // openid-client looks at it only beside several audiences (OIDC Core §3.1.3.7, 5).
+      if (claims.azp !== undefined && claims.azp !== identityProvider.clientId)
+        throw new Error('the ID token was given to another app');
       const subject = String(claims.sub);
       const told = claims.email === undefined ? await userInfo(configuration, tokens.access_token, subject) : undefined;
       return {

@@ -24,8 +24,11 @@ export interface Landing {
   text: string;
 }
 
-/** @param origin Where the server answers; every URL of `issuer` is asked there. */
-export function createBrowser(issuer: string, origin = issuer): Browser {
+/**
+ * @param origin Where the server answers; every URL of `issuer` is asked there.
+ * @param more Headers of every request.
+ */
+export function createBrowser(issuer: string, origin = issuer, more: Record<string, string> = {}): Browser {
   let cookies: Cookie[] = [];
 
   function store(response: Response): void {
@@ -45,7 +48,7 @@ export function createBrowser(issuer: string, origin = issuer): Browser {
 
   async function request(target: string, init: RequestInit = {}): Promise<Response> {
     const url = new URL(target, issuer);
-    const headers = new Headers({ accept: 'text/html', ...Object.fromEntries(new Headers(init.headers)) });
+    const headers = new Headers({ accept: 'text/html', ...more, ...Object.fromEntries(new Headers(init.headers)) });
     headers.set('cookie', cookieHeader(url.pathname));
     if (init.method === 'POST' && !headers.has('origin')) headers.set('origin', issuer);
     const response = await fetch(`${origin}${url.pathname}${url.search}`, { ...init, headers, redirect: 'manual' });
