@@ -575,9 +575,11 @@ onEachEngine((openStore) => {
 
     it('becomes an administrator, and is none any more', async () => {
       const person = await app.person();
-      const there = await signedIn(person, other.url);
+      const before = await signedIn(person, other.url);
       await send(`/admin/accounts/${person.id}/make-administrator`);
-      expect(await statusOf(there.open('/admin/apps'))).to.equal(200);
+      expect((await before.open('/admin/apps')).text, 'proves anew who it is').to.contain('name="password"');
+      const there = await signedIn(person, other.url);
+      expect((await there.open('/admin/apps')).text).to.contain('/admin/apps/new');
       await send(`/admin/accounts/${person.id}/remove-administrator`);
       expect(await statusOf(there.open('/admin/apps'))).to.equal(403);
     });
