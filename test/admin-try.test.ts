@@ -36,7 +36,7 @@ onEachEngine((openStore) => {
   before(async function start() {
     this.timeout(20_000);
     store = await openStore();
-    app = await startApp(store);
+    app = await startApp(store, { TRUSTED_PROXIES: '127.0.0.1/32' });
     other = await startProcess(store, { ISSUER: app.issuer });
     flows = createFlows(app.issuer);
     await app.directory.permissions.create({ name: 'orders', description: 'See your orders' });
@@ -190,6 +190,16 @@ onEachEngine((openStore) => {
     const url = await answerTo(await begin(doomed));
     await app.directory.clients.disable(doomed.id);
     expect((await browser.open(url.href)).text).to.contain('invalid_client');
+  });
+
+  it('counts a wrong secret against whoever pasted it', async () => {
+    const client = await app.client();
+    const { action, fields } = formIn((await send(await begin(client))).text);
+    const body = new URLSearchParams({ ...fields, client_secret: 'wrong' } as Record<string, string>);
+    await browser.open(action, { method: 'POST', body, headers: { 'x-forwarded-for': '203.0.113.7' } });
+    const { events } = await app.directory.audit.list({ clientId: client.id });
+    const refused = events.filter(({ type }) => type === 'client_refused');
+    expect(refused.map(({ address }) => address)).to.deep.equal(['203.0.113.7']);
   });
 
   it('wants nothing of what a person does not hold', async () => {
