@@ -18,7 +18,10 @@ import { type SignInMethodRoutesOptions, signInMethodRoutes } from './sign-in-me
 import { type TokenRoutesOptions, tokenRoutes } from './token-routes.ts';
 
 export type AccountConsoleOptions = Omit<ConsoleOptions, 'localeOf'> &
-  Omit<ProfileRoutesOptions & TokenRoutesOptions & SessionRoutesOptions & AppRoutesOptions & SignInMethodRoutesOptions, 'pages' | 'forms'> &
+  Omit<
+    ProfileRoutesOptions & TokenRoutesOptions & SessionRoutesOptions & AppRoutesOptions & SignInMethodRoutesOptions,
+    'pages' | 'forms'
+  > &
   ChangePasswordOptions &
   RevokeEverythingOptions & { storage: Storage };
 
