@@ -79,7 +79,26 @@ describe('a page', () => {
   const actions = { action: HOSTILE, cancelAction: HOSTILE };
   /** Every page with hostile text in every place that data goes to. */
   const pages: Record<string, Record<string, unknown>> = {
-    'interaction/login': { ...actions, client, email: HOSTILE, problem: 'wrong', reauthenticate: false },
+    'interaction/login': {
+      ...actions,
+      client,
+      email: HOSTILE,
+      problem: 'provider_refused',
+      provider: HOSTILE,
+      providers: [{ id: HOSTILE, kind: 'oidc', name: HOSTILE }],
+      unable: [HOSTILE],
+      reauthenticate: false,
+    },
+    'interaction/link-account': {
+      ...actions,
+      client,
+      provider: HOSTILE,
+      reason: 'known_email',
+      email: HOSTILE,
+      label: HOSTILE,
+      problem: 'wrong',
+    },
+    'interaction/no-entry': { ...actions, client, status: 'pending', provider: HOSTILE, email: HOSTILE },
     'interaction/account-chooser': { ...actions, client, accounts: [{ ...person, current: true }] },
     'interaction/consent': {
       ...actions,
@@ -97,6 +116,7 @@ describe('a page', () => {
       problems: { email: HOSTILE, password: HOSTILE },
     },
     'setup/done': { email: HOSTILE, accountHref: HOSTILE, issuer: HOSTILE },
+    'sso/login': { client, token: HOSTILE, next: HOSTILE, account: person, other: person },
   };
   let views: Views;
 
@@ -198,6 +218,11 @@ describe('every page, in a browser', function inBrowser() {
     ...(at % 2 ? { description: `Read and change all the reports of department ${at}` } : {}),
   }));
   const setup = { action: '/sent', code: 'x' };
+  const providers = [
+    { id: 'github', kind: 'github', name: 'GitHub' },
+    { id: 'google', kind: 'google', name: 'Google' },
+    { id: 'long', kind: 'oidc', name: LONG },
+  ];
 
   const states: Record<string, [view: string, data: Record<string, unknown>]> = {
     login: ['interaction/login', { ...actions, client }],
@@ -206,6 +231,26 @@ describe('every page, in a browser', function inBrowser() {
     'login-throttled': [
       'interaction/login',
       { ...actions, client: own, email: ada.email, problem: 'throttled', retryAfterMinutes: 5 },
+    ],
+    'login-providers': [
+      'interaction/login',
+      { ...actions, client, providers, unable: ['GitHub', LONG], problem: 'provider_unavailable', provider: LONG },
+    ],
+    'link-account': [
+      'interaction/link-account',
+      {
+        ...actions,
+        client: wordy,
+        provider: LONG,
+        reason: 'known_email',
+        email: friederike.email,
+        label: LONG,
+        problem: 'wrong',
+      },
+    ],
+    'no-entry': [
+      'interaction/no-entry',
+      { ...actions, client, status: 'disabled', provider: 'GitHub', email: friederike.email },
     ],
     accounts: [
       'interaction/account-chooser',
@@ -229,6 +274,7 @@ describe('every page, in a browser', function inBrowser() {
       { ...setup, values: ada, problems: { given_name: 'too long', email: 'not one', password: 'too short' } },
     ],
     'setup-done': ['setup/done', { email: friederike.email, accountHref: '/account', issuer: 'https://id.example' }],
+    'sso-switch': ['sso/login', { client: wordy, token: 'x', next: '/', account: friederike, other: ada }],
   };
 
   let browser: Browser;
