@@ -155,6 +155,8 @@ function overview({
     row(`${urls.latchkey}/account`, 'your account at Latchkey'),
     title('Sign in as'),
     ...data.people.map(({ email, password, role }) => row(email, `${password.padEnd(24)}${role}`)),
+    title('Or continue with GitHub, Google or Harbor ID, all of them fakes: no password, choose who to be'),
+    ...exchange.signIns.map(({ who, outcome }) => row(who, outcome)),
     title('Call the API as a script of Ben’s'),
     `  curl -H 'Authorization: Token ${data.api.personalToken}' ${urls.api}/orders`,
     row(`${urls.latchkey}/account/tokens`, 'make, rotate and revoke such tokens'),

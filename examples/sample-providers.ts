@@ -1,4 +1,7 @@
-/** Fake GitHub, Google and OpenID providers where Ben has an account, and a server app that exchanges the tokens he has there. */
+/**
+ * Fake GitHub, Google and OpenID providers that people sign in with, where Ben, Cleo and Dora have accounts, and a server app that
+ * exchanges the tokens Ben has there.
+ */
 import type { Directory } from '../src/app.ts';
 import { startFakeGitHub } from './fake-providers/github.ts';
 import { startFakeOpenId } from './fake-providers/openid.ts';
@@ -8,6 +11,16 @@ const CLIENT_ID = 'harbor-desk';
 const CLIENT_SECRET = 'harbor-desk-secret';
 
 const BEN = { subject: '583231', login: 'ben', email: 'ben@harbor.example', givenName: 'Ben', familyName: 'Okafor' };
+/** Has an account here that is linked to none there. */
+const CLEO = { subject: '740112', login: 'cleo', email: 'cleo@harbor.example', givenName: 'Cleo', familyName: 'Marsh' };
+/** Has no account here. */
+const DORA = {
+  subject: '912004',
+  login: 'dora',
+  email: 'dora@elsewhere.example',
+  givenName: 'Dora',
+  familyName: 'Quist',
+};
 const DAY = 24 * 60 * 60;
 
 export interface SampleProviders {
@@ -15,6 +28,8 @@ export interface SampleProviders {
   appTokens: Record<string, string>;
   /** A token that Ben has given to Harbor Desk at each provider. */
   people: { provider: string; token: string }[];
+  /** What becomes of those who sign in with a provider. */
+  signIns: { who: string; outcome: string }[];
 }
 
 type Ports = Record<'github' | 'google' | 'openid', number>;
@@ -22,14 +37,18 @@ type Ports = Record<'github' | 'google' | 'openid', number>;
 export async function startSampleProviders(directory: Directory, ports: Ports): Promise<SampleProviders> {
   const apps = { [CLIENT_ID]: CLIENT_SECRET };
   const github = await startFakeGitHub(apps, ports.github);
-  const google = await startFakeOpenId({ issuer: 'https://accounts.google.com', port: ports.google });
-  const openid = await startFakeOpenId({ apps, port: ports.openid });
+  const googleIs = { name: 'Fake Google', issuer: 'https://accounts.google.com' };
+  const google = await startFakeOpenId({ apps, ...googleIs, port: ports.google });
+  const openid = await startFakeOpenId({ apps, name: 'Harbor ID', port: ports.openid });
+  for (const { people } of [github, google, openid]) people.push(BEN, CLEO, DORA);
 
   const { identityProviders } = directory;
   const own = { clientId: CLIENT_ID, clientSecret: CLIENT_SECRET };
-  await identityProviders.create({ id: 'github', kind: 'github', baseUrl: github.url, ...own });
-  await identityProviders.create({ id: 'google', kind: 'google', baseUrl: google.url, clientId: CLIENT_ID });
-  await identityProviders.create({ id: 'openid', kind: 'oidc', issuer: openid.url, ...own });
+  const pending = { newPeople: { policy: 'pending' } } as const;
+  await identityProviders.create({ id: 'github', kind: 'github', baseUrl: github.url, ...own, ...pending });
+  const active = { newPeople: { policy: 'active' } } as const;
+  await identityProviders.create({ id: 'google', kind: 'google', baseUrl: google.url, ...own, ...active });
+  await identityProviders.create({ id: 'openid', kind: 'oidc', name: 'Harbor ID', issuer: openid.url, ...own });
 
   const appTokens = await registerServerApp(directory);
   await linkBen(directory, Object.keys(appTokens));
@@ -40,6 +59,11 @@ export async function startSampleProviders(directory: Directory, ports: Ports): 
       { provider: 'github', token: github.issue(BEN, CLIENT_ID) },
       { provider: 'google', token: await google.idToken(BEN, CLIENT_ID, { exp }) },
       { provider: 'openid', token: openid.accessToken(BEN, CLIENT_ID, { exp }) },
+    ],
+    signIns: [
+      { who: 'Ben', outcome: 'is linked at all three, and is signed in' },
+      { who: 'Cleo', outcome: 'has an account with that e-mail: her password links it' },
+      { who: 'Dora', outcome: 'is new: Google makes her an account, GitHub one to approve, Harbor ID none' },
     ],
   };
 }

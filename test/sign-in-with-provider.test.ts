@@ -417,7 +417,7 @@ onEachEngine((openStore) => {
         const visitor = browser();
         const login = await openLogin(visitor, url);
         expect(login.text).to.contain('Continue with Acme').and.not.to.contain('Continue with GitHub');
-        expect(login.text).to.contain('GitHub, Google cannot be asked for that');
+        expect(login.text).to.contain('GitHub and Google cannot be asked for that');
         for (const identity_provider of ['github', 'google']) {
           const { response } = await visitor.submit(actionOf(login, 'provider'), { identity_provider });
           expect(response?.status).to.equal(400);

@@ -97,7 +97,8 @@ export function securityRoutes(options: SecurityRoutesOptions): Router {
       methods.list(visitor.account.id),
       upstream.offered(),
     ]);
-    const named = await Promise.all(events.map(withClientName));
+    const providerNames = new Map(offered.map(({ id, name }) => [id, name]));
+    const named = await Promise.all(events.map((event) => withNames(event, providerNames)));
     const hasPassword = visitor.account.passwordHash !== undefined;
     await pages.render(ctx, visitor, {
       section: 'security',
@@ -106,8 +107,14 @@ export function securityRoutes(options: SecurityRoutesOptions): Router {
     });
   }
 
-  async function withClientName(event: AuditEvent) {
-    return { ...event, client: event.clientId === undefined ? undefined : await findClientName(event.clientId) };
+  async function withNames(event: AuditEvent, providerNames: ReadonlyMap<string, string>) {
+    const { clientId, detail = {} } = event;
+    const id = detail.identity_provider;
+    return {
+      ...event,
+      client: clientId === undefined ? undefined : await findClientName(clientId),
+      provider: id === undefined ? undefined : (providerNames.get(id) ?? id),
+    };
   }
 
   return router;
