@@ -94,9 +94,10 @@ const OF_ONE_HOP = new Set(['connection', 'content-length', 'date', 'keep-alive'
 
 /** The request with the sign-in that happens anyway in place of the pages it would have shown for that. */
 function asking(query: URLSearchParams): URLSearchParams {
-  const prompts = new Set((query.get('prompt') ?? '').split(' '));
+  const wanted = (query.get('prompt') ?? '').split(' ').filter(Boolean);
+  const others = wanted.join() === 'none' ? [] : wanted.filter((prompt) => prompt !== 'select_account');
   const asked = new URLSearchParams(query);
-  asked.set('prompt', prompts.has('consent') ? 'login consent' : 'login');
+  asked.set('prompt', [...new Set(['login', ...others])].join(' '));
   return asked;
 }
 

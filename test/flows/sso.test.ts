@@ -459,6 +459,8 @@ onEachEngine((openStore) => {
         { scope: 'profile' },
         { client_id: 'nobody' },
         { state: 'x'.repeat(5_000) },
+        { prompt: 'create' },
+        { prompt: 'none login' },
       ];
       for (const params of wrong) {
         const landing = await atOnce(person, { ...params, sso_token });
