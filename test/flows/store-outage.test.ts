@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { createSecretToken } from '../../src/credentials/secret-token.ts';
 import { fixtures, SECRET_KEY, startProcess, type TestClient, type TestProcess } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
 import { createFlows, type Flows, OFFLINE } from '../support/flow.ts';
@@ -38,6 +39,7 @@ describe('while Redis', () => {
   /** Every kind of request that needs the store. */
   async function requests(): Promise<Record<string, () => Promise<Response>>> {
     const { url, verifier } = await flows.start({ client });
+    const ssoToken = createSecretToken('lk_sso_');
     const authorization = `Basic ${Buffer.from(`${client.id}:${client.secret}`).toString('base64')}`;
     const bearer = { authorization: `Bearer ${access}` };
     const get =
@@ -69,6 +71,10 @@ describe('while Redis', () => {
       ready: get('/health/ready'),
       verify: get('/verify', bearer),
       me: get('/api/me', bearer),
+      "a partner's question": post('/sso/token', { organization_id: 'x', email: person.email }),
+      'arrive from a partner': get(`/sso/login?token=${ssoToken}`),
+      'sign in by a partner': post('/sso/login', { token: ssoToken }),
+      'authorize by a partner': get(`${url}&sso_token=${ssoToken}`),
     };
   }
 
