@@ -799,3 +799,66 @@ describe('an attacker of what partners send', () => {
     await scene.expectGood(token);
   });
 });
+
+describe('a sign-in by a partner behind a proxy that ends TLS', () => {
+  let store: TestStore;
+  let target: Target;
+  let scene: Scene;
+
+  before(async () => {
+    store = await embeddedStore();
+    target = await startTarget(store, { ISSUER: 'https://id.example.com', TRUSTED_PROXIES: '127.0.0.1/32' });
+    scene = await setScene(target);
+  });
+  afterEach(() => target.unharmed());
+  after(async () => {
+    await target.close();
+    await store.remove();
+  });
+
+  it('sets the cookies of the session and no others, and knows from where somebody came', async () => {
+    const from = { 'x-forwarded-for': '203.0.113.5', 'user-agent': 'A browser' };
+    for (const door of ['page', 'request']) {
+      const email = newEmail();
+      const token = await scene.tokenFor({ email });
+      const { status, cookies } =
+        door === 'page'
+          ? await target.send('/sso/login', { body: { token }, headers: from })
+          : await target.send(scene.requestPath(token), { headers: from });
+      expect(status, door).to.be.oneOf([302, 303]);
+      expect(
+        cookies.map((cookie) => cookie.split('=')[0]),
+        door,
+      ).to.deep.equal(['__Host-latchkey', '__Host-latchkey.sig']);
+      for (const cookie of cookies) {
+        expect(cookie, door)
+          .to.match(/; path=\/;/)
+          .and.match(/; samesite=lax; secure; httponly/);
+        expect(cookie, door).not.to.match(/domain=/i);
+      }
+      const { id = '' } = (await target.directory.accounts.findByEmail(email)) ?? {};
+      const [session] = await target.directory.sessions.list(id);
+      expect(session, door).to.include({
+        address: '203.0.113.5',
+        userAgent: 'A browser',
+        signedInBy: scene.partner.id,
+      });
+      const { events } = await target.directory.audit.list({ accountId: id });
+      const signIn = events.find(({ type }) => type === 'partner_sign_in');
+      expect(signIn, door).to.include({ address: '203.0.113.5', userAgent: 'A browser' });
+    }
+  });
+
+  it('does not believe an address that the browser itself names', async () => {
+    const email = newEmail();
+    const token = await scene.tokenFor({ email });
+    const headers = {
+      'x-forwarded-for': '192.0.2.1, 203.0.113.6',
+      forwarded: 'for=192.0.2.2',
+      'x-real-ip': '192.0.2.3',
+    };
+    await target.send(scene.requestPath(token), { headers });
+    const { id = '' } = (await target.directory.accounts.findByEmail(email)) ?? {};
+    expect((await target.directory.sessions.list(id))[0]?.address).to.equal('203.0.113.6');
+  });
+});
