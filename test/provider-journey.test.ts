@@ -110,6 +110,7 @@ describe('the way in with a provider, in a browser', function journey() {
       await page.getByRole('button', { name: 'Continue with GitHub' }).click();
       await page.getByRole('link', { name: 'Dora Quist' }).click();
       await look(page, 'Link GitHub to your account');
+      await page.reload();
       await page.getByLabel('Your password here').fill('not this one');
       await page.getByRole('button', { name: 'Link and sign in' }).click();
       await look(page, 'Link GitHub to your account');

@@ -386,6 +386,9 @@ onEachEngine((openStore) => {
         const landing = await visitor.open(String(response.headers.get('location')));
         expect(landing.response?.status).to.equal(200);
         expect(landing.text).to.contain('You are not signed in yet').and.to.contain(`Continue with ${NAMES[provider]}`);
+        const reloaded = await visitor.open(landing.url.href);
+        expect(reloaded.response?.status).to.equal(400);
+        expect(reloaded.text).to.contain('Please start again').and.to.contain(`Continue with ${NAMES[provider]}`);
       }
     });
   });

@@ -28,7 +28,7 @@ const PATIENCE = 6;
 const SKEW = 30;
 
 /** Answers that proved nobody: each makes us ask the provider. */
-const FAILURES: Rule = { name: 'provider-sign-in', limit: 20, window: 15 * 60 };
+const FAILURES: Rule = { name: 'provider-sign-in', limit: 30, window: 15 * 60 };
 
 const Attempt = z.object({
   identityProviderId: z.string(),
@@ -211,6 +211,8 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
         if (error instanceof AppError) throw error;
         const unavailable = unavailableIn(error);
         if (!unavailable) return failed('refused', (error as Error).message);
+        // Nobody is to blame who comes back when the provider is down, and it is not asked then.
+        await failure.refund();
         return { ...failed('unavailable', unavailable.message), retryAfter: unavailable.retryAfter };
       }
     },

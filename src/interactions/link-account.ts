@@ -51,14 +51,19 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
     return identityProvider.newPeople.policy !== 'refuse' && email === undefined ? 'no_email' : 'refused';
   }
 
-  async function strangerIn({ identityProviderId, subject, profile }: Waiting): Promise<Stranger> {
-    const identityProvider = await findProvider(identityProviderId);
-    if (identityProvider && isForSignIn(identityProvider)) return { identityProvider, subject, profile };
-    throw new AppError('interaction_expired', 'the identity provider is not there any more');
+  /** @throws {AppError} `interaction_expired` */
+  async function find({ uid }: Interaction): Promise<{ stranger: Stranger; reason: Waiting['reason'] }> {
+    const kept = await waiting.get(uid);
+    const identityProvider = kept && (await findProvider(kept.identityProviderId));
+    if (!kept || !identityProvider || !isForSignIn(identityProvider))
+      throw new AppError('interaction_expired', 'nobody has shown who they are elsewhere in this sign-in');
+    const { subject, profile, reason } = kept;
+    return { stranger: { identityProvider, subject, profile }, reason };
   }
 
   return {
-    async show(interaction: Interaction, stranger: Stranger): Promise<Outcome> {
+    /** Remembers who somebody is elsewhere, and asks them who they are here. */
+    async ask(interaction: Interaction, stranger: Stranger): Promise<Outcome> {
       const { identityProvider, subject, profile } = stranger;
       const reason = await reasonFor(stranger);
       const kept = { identityProviderId: identityProvider.id, subject, profile, reason };
@@ -69,20 +74,23 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
         clientId: interaction.client.id,
         detail: { identity_provider: identityProvider.id, problem: 'no account is linked' },
       });
-      const email = reason === 'known_email' ? profile.email : interaction.loginHint;
+      return { kind: 'leave', url: actionsOf(interaction).linkAction };
+    },
+
+    async show(interaction: Interaction): Promise<Outcome> {
+      const { stranger, reason } = await find(interaction);
+      const email = reason === 'known_email' ? stranger.profile.email : interaction.loginHint;
       return linkPage(interaction, { stranger, reason, email });
     },
 
     async submit(interaction: Interaction, form: LoginForm): Promise<Outcome> {
-      const kept = await waiting.get(interaction.uid);
-      if (!kept) throw new AppError('interaction_expired', 'nobody has shown who they are elsewhere in this sign-in');
-      const stranger = await strangerIn(kept);
+      const { stranger, reason } = await find(interaction);
       return login(interaction, form, {
         async proven(account) {
           await methods.link(account, stranger, { ...interaction.source, clientId: interaction.client.id });
           await waiting.delete(interaction.uid);
         },
-        again: (problem) => linkPage(interaction, { stranger, reason: kept.reason, email: form.email, problem }),
+        again: (problem) => linkPage(interaction, { stranger, reason, email: form.email, problem }),
       });
     },
   };

@@ -16,7 +16,9 @@ export interface Problem {
     | 'provider_unavailable'
     | 'provider_cancelled'
     | 'provider_refused'
-    | 'provider_not_asked_again';
+    | 'provider_not_asked_again'
+    /** Used already, too old, or another browser's. */
+    | 'provider_stale';
   /** The name of the identity provider. */
   provider?: string;
   status: number;

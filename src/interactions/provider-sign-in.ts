@@ -8,7 +8,7 @@ import { type IdentityProvider, nameOf } from '../identity-providers/identity-pr
 import { ProviderUnavailable } from '../identity-providers/proof.ts';
 import type { Arrival, UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
 import type { createLinkAccount } from './link-account.ts';
-import { problemOf, providersFor, showLoginProblem } from './login.ts';
+import { type Problem, problemOf, providersFor, showLoginProblem } from './login.ts';
 import { actionsOf, type Interaction, type Outcome } from './step.ts';
 
 export const ProviderForm = z.object({ identity_provider: z.string() });
@@ -93,12 +93,12 @@ export function createProviderSignIn(options: ProviderSignInOptions) {
     async arrive(interaction: Interaction, answer: Answer): Promise<Outcome> {
       const { address } = interaction.source;
       const completed = { ...answer, boundTo: boundTo(interaction), address };
-      const arrival = await upstream.complete(completed).catch(problemOf);
+      const arrival = await upstream.complete(completed).catch(problemWith);
       if ('status' in arrival) return showLoginProblem(interaction, arrival);
       if (arrival.outcome !== 'proven') return showRefusal(interaction, arrival);
       const { stranger } = arrival;
       const account = await identify(stranger, originOf(interaction));
-      return account ? letIn(interaction, account, stranger.identityProvider) : linkAccount.show(interaction, stranger);
+      return account ? letIn(interaction, account, stranger.identityProvider) : linkAccount.ask(interaction, stranger);
     },
   };
 }
@@ -108,6 +108,13 @@ const STATUS = { cancelled: 200, refused: 400, not_asked_again: 400, unavailable
 /** The interaction's cookie shows whose browser it is. */
 function boundTo({ uid }: Interaction): string {
   return `interaction:${uid}`;
+}
+
+/** The sign-in goes on, whatever came back to it. @throws whatever is no fault of the answer. */
+function problemWith(error: unknown): Problem {
+  if (error instanceof AppError && error.code === 'interaction_expired')
+    return { problem: 'provider_stale', status: error.status };
+  return problemOf(error);
 }
 
 function originOf({ source, client }: Interaction): Origin {

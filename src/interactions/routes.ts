@@ -69,6 +69,11 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
     await perform(ctx, { details, outcome: await providerSignIn.arrive(interaction, answer) });
   });
 
+  router.get('/link', async function showLink(ctx) {
+    const { details, interaction } = await load(ctx);
+    await perform(ctx, { details, outcome: await linkAccount.show(interaction) });
+  });
+
   router.post('/link', form(), async function linkToAccount(ctx) {
     const { details, interaction } = await load(ctx);
     const sent = parseInput(LoginForm, ctx.request.body);

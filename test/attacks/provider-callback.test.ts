@@ -276,11 +276,11 @@ onEachEngine((openStore) => {
       }
     });
 
-    it('is refused without asking the provider after twenty that proved nobody', async () => {
+    it('is refused without asking the provider after thirty that proved nobody', async () => {
       const { there } = await linkedPerson();
       const visitor = browser();
       let last: Landing | undefined;
-      for (let turn = 0; turn < 21; turn++) {
+      for (let turn = 0; turn < 31; turn++) {
         const back = await agreeThere(await goThere(visitor, await openLogin(visitor), 'github'), there);
         back.searchParams.set('code', 'made-up');
         providers.github.requests.length = 0;
