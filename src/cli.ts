@@ -138,6 +138,8 @@ program
   .option('--client-secret <secret>')
   .option('--name <name>', 'what people call it on the sign-in page')
   .option('--no-sign-in', 'not offered on the sign-in page, for apps that exchange tokens only')
+  .option('--new-people <policy>', 'who have no account yet: refuse, pending or active', 'refuse')
+  .option('--organization <id>', 'of new people')
   .option('--base-url <url>', 'another place of GitHub or Google: an Enterprise host, a test double')
   .action(on(createIdentityProvider));
 
@@ -210,14 +212,18 @@ async function createAppToken(
   return { id: record.id, token };
 }
 
-type IdentityProviderOptions = Omit<NewIdentityProvider, 'id' | 'newPeople'>;
+interface IdentityProviderOptions extends Omit<NewIdentityProvider, 'id' | 'newPeople'> {
+  newPeople: 'refuse' | 'pending' | 'active';
+  organization?: string;
+}
 
 async function createIdentityProvider(
   { identityProviders }: Directory,
   id: string,
-  options: IdentityProviderOptions,
+  { newPeople: policy, organization: organizationId, ...options }: IdentityProviderOptions,
 ): Promise<Result> {
-  const made = await identityProviders.create({ ...options, id });
+  const newPeople = policy === 'refuse' ? { policy } : { policy, ...(organizationId ? { organizationId } : {}) };
+  const made = await identityProviders.create({ ...options, newPeople, id });
   return { id: made.id };
 }
 

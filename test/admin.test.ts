@@ -653,6 +653,22 @@ onEachEngine((openStore) => {
       expect(events.filter(({ detail }) => detail?.identity_provider === idOf(path))).to.have.length(4);
     });
 
+    it('is on the sign-in page by its name when it is offered, and says which redirect URI to register', async () => {
+      const path = await add({ ...hub, name: 'Octo <Hub>', sign_in: 'yes' });
+      const page = (await browser.open(path)).text;
+      expect(codeIn(page, 'callback')).to.equal(`${app.issuer}/interaction/callback/${idOf(path)}`);
+      const signInPage = async () => (await createBrowser(app.issuer).open('/account')).text;
+      expect(await signInPage()).to.contain('Continue with Octo &lt;Hub&gt;');
+      expect((await browser.open(`${path}/edit`)).text).to.match(/name="sign_in" value="yes" checked/);
+      await send(`${path}/edit`, { client_id: OWN });
+      const { signIn, name } = (await app.directory.identityProviders.get(idOf(path))) ?? {};
+      expect([signIn, name]).to.deep.equal([false, undefined]);
+      expect(await signInPage()).not.to.contain('Octo');
+      expect((await browser.open(path)).text).not.to.contain('/interaction/callback/');
+      for (const fields of [{ sign_in: 'no' }, { name: 'x'.repeat(61) }])
+        expect(await statusOf(send(`${path}/edit`, { client_id: OWN, ...fields }))).to.equal(400);
+    });
+
     it('with something wrong is not added, and the field says what', async () => {
       const known = await app.directory.identityProviders.list();
       const wrong: [fields: Fields, problem: string][] = [

@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { exportJWK, generateKeyPair } from 'jose';
 import { embeddedStore, PASSWORD, startApp, type TestApp, type TestStore } from './support/app.ts';
 import { createFlows, type Flows } from './support/flow.ts';
+import { formFields } from './support/partner.ts';
 import { shell, shellJson } from './support/shell.ts';
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -124,6 +125,70 @@ describe('the shell, while the server runs', function () {
     expect(await record(api)).to.include({ introspection: true });
     expect(await record(trusted)).to.include({ trusted: true, backchannelLogoutUri: 'https://app.example.com/out' });
     expect(signer?.client_secret).to.equal(null);
+  });
+
+  it('makes an identity provider that people can sign in with at the next request, or that only apps use', async () => {
+    const make = (id: string, ...more: string[]) =>
+      json('identity-provider', 'create', id, '--kind', 'github', '--client-id', 'x', '--client-secret', 'y', ...more);
+    const [made] = await Promise.all([
+      make('hub', '--name', 'Hub', '--new-people', 'pending'),
+      make('quiet', '--name', 'Quiet', '--no-sign-in'),
+    ]);
+    expect(made).to.deep.equal({ id: 'hub' });
+    const { text } = await flows.browser().open('/account');
+    expect(text).to.contain('Continue with Hub').and.not.to.contain('Continue with Quiet');
+    const provider = await app.directory.identityProviders.get('hub');
+    expect(provider?.newPeople).to.deep.equal({ policy: 'pending' });
+    const wrong = await shell(store, ['identity-provider', 'create', 'z', '--kind', 'google', '--new-people', 'all']);
+    expect(wrong).to.include({ status: 1, stdout: '' });
+  });
+
+  it('lets an app sign people in within ceilings, which hold at the next request', async () => {
+    const { id: organization } = await json('organization', 'create', '--name', 'Partner');
+    await json('permission', 'create', 'orders', '--description', 'Read your orders');
+    const made = await json('app', 'create', '--name', 'Portal', '--redirect-uri', 'https://portal.example.com/cb');
+    const [id, secret] = [String(made.client_id), String(made.client_secret)];
+    const partner = { id, secret, organizationId: String(organization) };
+    const post = async (email: string, permissions: string) => {
+      const body = new URLSearchParams(formFields(partner, { email, permissions }));
+      return (await fetch(`${app.issuer}/sso/token`, { method: 'POST', body })).status;
+    };
+    expect(await post('uma@partner.example', '')).to.equal(401);
+
+    const narrow = ['--permission', 'orders', '--next-origin', 'https://help.example.com/'];
+    const ceiling = ['--email-domain', 'Partner.example', '--rate', '3'];
+    const allowed = await json('app', 'sso', id, '--organization', String(organization), ...narrow, ...ceiling);
+    expect(allowed).to.deep.equal({
+      client_id: id,
+      organizations: [organization],
+      email_domains: ['partner.example'],
+      permissions: ['orders'],
+      creates_people: true,
+      next_origins: ['https://help.example.com'],
+      rate_per_minute: 3,
+    });
+    expect(await post('uma@partner.example', 'orders')).to.equal(200);
+    expect(await post('uma@elsewhere.example', '')).to.equal(403);
+    expect(await post('uma@partner.example', 'tokens')).to.equal(400);
+    expect(await post('uma@partner.example', '')).to.equal(429);
+
+    const wrong: Record<string, string[]> = {
+      organization: ['--organization', 'nowhere', '--permission', 'orders'],
+      permission: ['--organization', String(organization), '--permission', 'unheard-of'],
+      tokens: ['--organization', String(organization), '--permission', 'tokens'],
+      rate: ['--organization', String(organization), '--permission', 'orders', '--rate', 'often'],
+      origin: ['--organization', String(organization), '--permission', 'orders', '--next-origin', 'http://a.example'],
+      domain: ['--organization', String(organization), '--permission', 'orders', '--email-domain', '@a.example'],
+    };
+    for (const [name, args] of Object.entries(wrong)) {
+      const { status, stderr } = await shell(store, ['app', 'sso', id, ...args]);
+      expect([status, stderr.trim().split('\n').length], `${name}: ${stderr}`).to.deep.equal([1, 1]);
+    }
+    const { sso } = (await app.directory.clients.get(id)) ?? {};
+    expect(sso, 'as it was').to.include({ ratePerMinute: 3 });
+    const open = await json('app', 'create', '--name', 'SPA', '--public', '--redirect-uri', 'https://spa.example/cb');
+    const { status } = await shell(store, ['app', 'sso', String(open.client_id), ...(wrong.organization ?? [])]);
+    expect(status, 'an app without a secret').to.equal(1);
   });
 
   it('makes administrators, and says in plain text what it says in JSON', async () => {
