@@ -180,10 +180,12 @@ describe('the shell, while the server runs', function () {
       origin: ['--organization', String(organization), '--permission', 'orders', '--next-origin', 'http://a.example'],
       domain: ['--organization', String(organization), '--permission', 'orders', '--email-domain', '@a.example'],
     };
-    for (const [name, args] of Object.entries(wrong)) {
-      const { status, stderr } = await shell(store, ['app', 'sso', id, ...args]);
-      expect([status, stderr.trim().split('\n').length], `${name}: ${stderr}`).to.deep.equal([1, 1]);
-    }
+    await Promise.all(
+      Object.entries(wrong).map(async ([name, args]) => {
+        const { status, stderr } = await shell(store, ['app', 'sso', id, ...args]);
+        expect([status, stderr.trim().split('\n').length], `${name}: ${stderr}`).to.deep.equal([1, 1]);
+      }),
+    );
     const { sso } = (await app.directory.clients.get(id)) ?? {};
     expect(sso, 'as it was').to.include({ ratePerMinute: 3 });
     const open = await json('app', 'create', '--name', 'SPA', '--public', '--redirect-uri', 'https://spa.example/cb');

@@ -417,6 +417,21 @@ describe('an attacker of what partners send', () => {
         expect(status, `${name} at ${path}: ${text}`).to.equal(401);
       }
     }
+    const basic = (text: string) => `Basic ${Buffer.from(text).toString('base64')}`;
+    const headers = {
+      'another scheme': `Bearer ${partner.secret}`,
+      'a wrong secret': basic(`${partner.id}:wrong`),
+      'no colon': basic(partner.id + partner.secret),
+      'no base64': 'Basic ***',
+      nothing: 'Basic',
+      'a broken encoding': basic(`${partner.id}:%zz`),
+      two: `${basic(`${partner.id}:wrong`)}, ${basic(`${partner.id}:${partner.secret}`)}`,
+    };
+    for (const [name, authorization] of Object.entries(headers)) {
+      const { status, headers, text } = await scene.post('token', keyless, { headers: { authorization } });
+      const { date: _, ...shown } = headers;
+      answers[`${name} in the header`] = { status, headers: shown, text: text.replace(/"reference":"\w+"/, '') };
+    }
     const [first] = Object.values(answers);
     expect(first).to.have.nested.property('text').that.contains('"error":"invalid_client"');
     for (const [name, answer] of Object.entries(answers)) expect(answer, name).to.deep.equal(first);

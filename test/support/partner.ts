@@ -43,7 +43,7 @@ export interface PartnerAnswer {
 export type Fields = Record<string, string>;
 
 /** What a server of giosg's partners puts in its form. */
-export function formFields(partner: Partner, person: Fields): Fields {
+export function formFields(partner: Pick<Partner, 'id' | 'secret' | 'organizationId'>, person: Fields): Fields {
   return {
     organization_id: partner.organizationId,
     client_id: partner.id,
