@@ -156,7 +156,7 @@ describe('the way in from a partner', function journey() {
       expect(await page.textContent('main'))
         .to.contain(UMA.email)
         .and.contain(SID.email);
-      await page.click('text=Stay Uma User');
+      await page.click('text=Stay as Uma User');
       await page.waitForURL(`${latchkey.issuer}/account`);
       expect(await page.textContent('body')).to.contain(UMA.email);
 

@@ -323,7 +323,7 @@ onEachEngine((openStore) => {
       const unanswered = await browser.submit(action, { token: String(fields.token), next: String(fields.next) });
       expect(titleOf(unanswered.text)).to.equal('Switch account?');
 
-      expect(/href="([^"]+)">Stay Fay User/.exec(page.text)?.[1]).to.equal('/account');
+      expect(/href="([^"]+)">Stay as Fay User/.exec(page.text)?.[1]).to.equal('/account');
       expect((await browser.open('/account')).text).to.contain(first.email);
       expect(sessionCookie(browser)).to.equal(cookie);
       expect(await sessionsOf(second)).to.deep.equal([]);
