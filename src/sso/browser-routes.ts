@@ -203,9 +203,12 @@ function withoutSignIn(issuer: string, query: URLSearchParams): URL {
   return url;
 }
 
-/** Whoever fetches a link ahead of a person, or looks at its headers, uses nothing up (Fetch: `Sec-Purpose`). */
+/** How browsers say that they fetch ahead of a person (Fetch: `Sec-Purpose`), older ones included. */
+const PURPOSES = ['Sec-Purpose', 'Purpose', 'X-Purpose', 'X-Moz'];
+
+/** Whoever fetches a link ahead of a person, or looks at its headers, uses nothing up. */
 function isOnlyLooking(ctx: Koa.Context): boolean {
-  return ctx.method === 'HEAD' || /prefetch/i.test(ctx.get('Sec-Purpose') || ctx.get('Purpose'));
+  return ctx.method === 'HEAD' || PURPOSES.some((name) => /prefetch|prerender|preview/i.test(ctx.get(name)));
 }
 
 function answerNothing(ctx: Koa.Context): void {

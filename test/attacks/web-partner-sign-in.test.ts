@@ -105,7 +105,13 @@ onEachEngine((openStore) => {
     it('uses nothing up by looking', async () => {
       const email = newEmail();
       const token = await scene.tokenFor({ email });
-      const ahead = [{ 'sec-purpose': 'prefetch' }, { 'sec-purpose': 'prefetch;prerender' }, { purpose: 'prefetch' }];
+      const ahead = [
+        { 'sec-purpose': 'prefetch' },
+        { 'sec-purpose': 'prefetch;prerender' },
+        { purpose: 'prefetch' },
+        { 'x-purpose': 'preview' },
+        { 'x-moz': 'prefetch' },
+      ];
       const path = loginPath(token);
       const atOnce = scene.requestPath(token);
       const looks: [string, Attack?][] = [
