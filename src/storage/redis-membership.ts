@@ -42,29 +42,31 @@ const ESCAPED_NUL = '\0\x01';
 const escaped = (key: string) => key.replaceAll('\0', ESCAPED_NUL);
 
 /**
- * KEYS members, expiries; ARGV member, the moment its record is gone (empty: never), entries gone before this moment are
- * pruned, seconds the group must live at least. A group that only holds expiring entries expires as a whole.
+ * A Lua function that enters a record in a group, for scripts that begin with it. `gone` is the moment the record is gone (empty:
+ * never); entries gone before `past` are pruned; the group must live at least `seconds`. A group that only holds expiring entries
+ * expires as a whole.
  */
 export const JOIN = `
-  local gone = redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ARGV[3], 'LIMIT', 0, 100)
-  if #gone > 0 then
-    redis.call('ZREM', KEYS[1], unpack(gone))
-    redis.call('ZREM', KEYS[2], unpack(gone))
+  local function join(members, expiries, member, gone, past, seconds)
+    local pruned = redis.call('ZRANGEBYSCORE', expiries, '-inf', past, 'LIMIT', 0, 100)
+    if #pruned > 0 then
+      redis.call('ZREM', members, unpack(pruned))
+      redis.call('ZREM', expiries, unpack(pruned))
+    end
+    local left = redis.call('TTL', members)
+    redis.call('ZADD', members, 0, member)
+    if gone == '' then
+      redis.call('PERSIST', members)
+      redis.call('PERSIST', expiries)
+      return
+    end
+    redis.call('ZADD', expiries, gone, member)
+    if left == -1 then
+      redis.call('PERSIST', expiries)
+    else
+      local longest = string.format('%.0f', math.max(left, tonumber(seconds)))
+      redis.call('EXPIRE', members, longest)
+      redis.call('EXPIRE', expiries, longest)
+    end
   end
-  local left = redis.call('TTL', KEYS[1])
-  redis.call('ZADD', KEYS[1], 0, ARGV[1])
-  if ARGV[2] == '' then
-    redis.call('PERSIST', KEYS[1])
-    redis.call('PERSIST', KEYS[2])
-    return 1
-  end
-  redis.call('ZADD', KEYS[2], ARGV[2], ARGV[1])
-  if left == -1 then
-    redis.call('PERSIST', KEYS[2])
-  else
-    local seconds = math.max(left, tonumber(ARGV[4]))
-    redis.call('EXPIRE', KEYS[1], string.format('%.0f', seconds))
-    redis.call('EXPIRE', KEYS[2], string.format('%.0f', seconds))
-  end
-  return 1
 `;

@@ -45,11 +45,26 @@ const FIRST_CONNECTION = 2_000;
 /** Seconds a membership outlives its record, so that no machine's clock prunes it too early. */
 const MARGIN = 60;
 
-/** KEYS record; ARGV expected text, new text, how it expires. */
-const SWAP = `
-  if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
-  redis.call('SET', KEYS[1], ARGV[2], unpack(ARGV, 3))
-  return 1
+/** What must be true of the key for a record to be stored: nothing, that it is free, or that it holds exactly a text. */
+type Condition = ['any' | 'free' | 'same', text: string];
+
+/** KEYS members and expiries of a group; ARGV as `join` has them. */
+const ENTER = `${JOIN} join(KEYS[1], KEYS[2], unpack(ARGV))`;
+
+/**
+ * KEYS record, then members and expiries of each group to enter first; ARGV condition and text, new text, seconds until it may be
+ * collected (empty: never), then as `join` has them. Answers 1 when it was stored, else 0, and what the key held before.
+ */
+const STORE = `${JOIN}
+  local before = redis.call('GET', KEYS[1])
+  if ARGV[1] == 'free' and before or ARGV[1] == 'same' and before ~= ARGV[2] then return { 0, before } end
+  for i = 2, #KEYS, 2 do join(KEYS[i], KEYS[i + 1], unpack(ARGV, 5)) end
+  if ARGV[4] == '' then
+    redis.call('SET', KEYS[1], ARGV[3])
+  else
+    redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
+  end
+  return { 1, before }
 `;
 
 /**
@@ -61,27 +76,13 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
   const gate = createGate();
   const inTurn = createTurns();
   const readShared = createSharedReader();
+  const isCluster = client instanceof Cluster;
 
   async function read(key: string): Promise<Found> {
     const raw = await ask(() => client.get(keyOfRecord(key)));
     if (raw === null) return { raw };
     const header = headerIn(raw);
     return isLive(header.expiresAt, now()) ? { raw, live: { header, value: valueIn(raw) } } : { raw };
-  }
-
-  /** Writes the memberships of a record to come, and answers its header. */
-  async function enter(key: string, { expiresAt, groups = [] }: Lasting): Promise<Header> {
-    const lasting = expiresAt === undefined ? {} : { expiresAt };
-    if (groups.length === 0) return lasting;
-    const id = randomBytes(9).toString('base64url');
-    const moment = now();
-    const seconds = Math.max(0, (expiresAt ?? moment) - moment) + MARGIN;
-    const entry = [memberOf(key, id), expiresAt ?? '', moment - MARGIN, seconds];
-    const sets = groups.map(keysOfGroup);
-    await Promise.all(
-      sets.map(({ members, expiries }) => ask(() => client.eval(JOIN, 2, members, expiries, ...entry))),
-    );
-    return { ...lasting, groups, id };
   }
 
   /** Removes the memberships of a write that is over. Best effort: readers skip what stays behind. */
@@ -91,26 +92,39 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
     await Promise.allSettled(sets.map((set) => client.zrem(set, memberOf(key, id))));
   }
 
-  /** How Redis is to collect the record: counted from now, not from its own idea of the time. */
-  function collected({ expiresAt }: Header): ['EX', number] | [] {
-    return expiresAt === undefined ? [] : ['EX', Math.max(1, expiresAt - now())];
-  }
-
-  /** Stores the record if the key still holds exactly `raw`. */
-  async function swap(key: string, raw: string | null, header: Header, text: string): Promise<boolean> {
-    const args = [rawOf(header, text), ...collected(header)];
-    if (raw === null) return (await ask(() => client.call('set', keyOfRecord(key), ...args, 'NX'))) !== null;
-    return (await ask(() => client.eval(SWAP, 1, keyOfRecord(key), raw, ...args))) === 1;
+  /**
+   * Stores a record if the condition holds, and before it the memberships of its header, unless they are `kept` ones: in one step,
+   * but for a cluster, which may have record and groups in different places.
+   */
+  async function store(
+    key: string,
+    { condition, header, text, kept = false }: { condition: Condition; header: Header; text: string; kept?: boolean },
+  ): Promise<{ stored: boolean; before: string | null }> {
+    const { expiresAt, id = '' } = header;
+    const moment = now();
+    const left = Math.max(0, (expiresAt ?? moment) - moment);
+    const entry = [memberOf(key, id), expiresAt ?? '', moment - MARGIN, left + MARGIN];
+    const groups = kept ? [] : (header.groups ?? []).map(keysOfGroup);
+    const pairs = groups.map(({ members, expiries }) => [members, expiries]);
+    if (isCluster) await Promise.all(pairs.map((pair) => ask(() => client.eval(ENTER, 2, ...pair, ...entry))));
+    const keys = [keyOfRecord(key), ...(isCluster ? [] : pairs.flat())];
+    const collected = expiresAt === undefined ? '' : Math.max(1, left);
+    const args = [...condition, rawOf(header, text), collected, ...entry];
+    const reply = await ask(() => client.eval(STORE, keys.length, ...keys, ...args));
+    const [stored, before] = reply as [0 | 1, string | null];
+    if (isCluster && stored === 0 && !kept) await leave(key, header);
+    return { stored: stored === 1, before };
   }
 
   /** Stores the value unless the record is no longer what was found. What `options` does not name is kept. */
   async function replace(key: string, { raw, live }: Found, text: string, options: WriteOptions): Promise<boolean> {
-    if (live && options.ttl === undefined && !options.groups) return swap(key, raw, live.header, text);
-    const header = await enter(key, { ...live?.header, ...lastingOf(options, now()) });
-    const replaced = await swap(key, raw, header, text);
-    if (!replaced) await leave(key, header);
-    else if (live) await leave(key, live.header);
-    return replaced;
+    const condition = unchanged(raw);
+    if (live && options.ttl === undefined && !options.groups)
+      return (await store(key, { condition, header: live.header, text, kept: true })).stored;
+    const header = newHeader({ ...live?.header, ...lastingOf(options, now()) });
+    const { stored } = await store(key, { condition, header, text });
+    if (stored && live) await leave(key, live.header);
+    return stored;
   }
 
   /** The record's text if it was live. */
@@ -125,14 +139,13 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
 
   async function insert(key: string, text: string, options: WriteOptions): Promise<boolean> {
     return gate.pass(async (overdue) => {
-      const header = await enter(key, lastingOf(options, now()));
-      let found: Found = { raw: null };
+      const header = newHeader(lastingOf(options, now()));
+      let condition = unchanged(null);
       while (!overdue()) {
-        if (await swap(key, found.raw, header, text)) return true;
-        found = await read(key); // may be there and yet gone by our clock: then it is overwritten
-        if (!found.live) continue;
-        await leave(key, header);
-        return false;
+        const { stored, before } = await store(key, { condition, header, text });
+        if (stored) return true;
+        if (before !== null && isLive(headerIn(before).expiresAt, now())) return false;
+        condition = unchanged(before); // may be there and yet gone by our clock: then it is overwritten
       }
       throw unavailable(new Error('too many writers'));
     });
@@ -140,9 +153,8 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
 
   async function put(key: string, text: string, options: WriteOptions): Promise<void> {
     await gate.pass(async () => {
-      const header = await enter(key, lastingOf(options, now()));
-      const args = [keyOfRecord(key), rawOf(header, text), ...collected(header), 'GET'];
-      const before = (await ask(() => client.call('set', ...args))) as string | null;
+      const header = newHeader(lastingOf(options, now()));
+      const { before } = await store(key, { condition: ['any', ''], header, text });
       if (before !== null) await leave(key, headerIn(before));
     });
   }
@@ -246,6 +258,17 @@ function keyOfRecord(key: string): string {
   return `latchkey:record:${key}`;
 }
 
+/** Its groups are entered anew, whatever entries an earlier write has left there. */
+function newHeader({ expiresAt, groups = [] }: Lasting): Header {
+  const lasting = expiresAt === undefined ? {} : { expiresAt };
+  return groups.length === 0 ? lasting : { ...lasting, groups, id: randomBytes(9).toString('base64url') };
+}
+
+/** As long as the key holds what was found there. */
+function unchanged(raw: string | null): Condition {
+  return raw === null ? ['free', ''] : ['same', raw];
+}
+
 function lastingOf(options: WriteOptions, now: number): Lasting {
   const expiresAt = expiryOf(options, now);
   return {
@@ -329,7 +352,8 @@ function createClient(address: RedisAddress): Client {
 function createMasterSearch(): (error: Error) => boolean {
   let next = 0;
   return (error) => {
-    if (!error.message.startsWith('READONLY') || performance.now() < next) return false;
+    // Redis 6.2 wraps what a command inside a script says.
+    if (!/^READONLY|: -READONLY /.test(error.message) || performance.now() < next) return false;
     next = performance.now() + 5_000;
     return true;
   };
