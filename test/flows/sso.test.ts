@@ -596,6 +596,19 @@ onEachEngine((openStore) => {
       }
     });
 
+    it('is seen and taken back by the person, who need never have signed in by the app', async () => {
+      const person = user({ permissions: 'users' });
+      await app.person({ email: person.email, organizationId: partner.organizationId });
+      const token = String((await accessToken(person)).access_token);
+      const browser = flows.browser();
+      const login = await browser.open('/account/apps');
+      const page = await browser.submit(login.url.pathname, { email: person.email, password: PASSWORD });
+      expect(page.text).to.contain('May use users').and.contain(`href="/account/apps/${partner.id}/remove"`);
+      expect(await verdict(token, 'users')).to.equal(200);
+      await browser.submit(`/account/apps/${partner.id}/remove`, {});
+      expect(await verdict(token)).to.equal(401);
+    });
+
     it('is seen and taken back by the person, together with the right to make another', async () => {
       const person = user();
       const browser = await signedIn(person);
