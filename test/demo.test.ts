@@ -46,10 +46,32 @@ describe('the demo', function () {
     await page.press('[name=password]', 'Enter');
   }
 
+  async function continueWith(page: Page, provider: string, who: string): Promise<void> {
+    await page.goto(`${demo.latchkey}/account`);
+    await page.getByRole('button', { name: `Continue with ${provider}` }).click();
+    await page.getByRole('link', { name: who }).click();
+  }
+
   async function confirmSignOut(page: Page): Promise<void> {
     await page.waitForURL(`${demo.latchkey}/**`);
     await page.click('[name=logout][value=yes]');
   }
+
+  it('signs Ben in with each fake provider, asks Cleo for her password and makes Dora an account', async () => {
+    for (const [provider, who, title] of [
+      ['GitHub', 'Ben Okafor', 'Ben Okafor'],
+      ['Google', 'Ben Okafor', 'Ben Okafor'],
+      ['Harbor ID', 'Ben Okafor', 'Ben Okafor'],
+      ['GitHub', 'Cleo Marsh', 'Link GitHub to your account'],
+      ['Google', 'Dora Quist', 'Dora Quist'],
+    ] as const) {
+      await visit(async (page) => {
+        await continueWith(page, provider, who);
+        await page.waitForURL(`${demo.latchkey}/**`);
+        await page.getByText(title).first().waitFor();
+      });
+    }
+  });
 
   it('signs a person in to both apps with one password, renews their tokens and signs them out of each', () =>
     visit(async (page) => {
@@ -212,7 +234,7 @@ function run(port: number) {
 }
 
 async function startDemo(): Promise<Demo> {
-  const port = await freePorts(8);
+  const port = await freePorts(9);
   const child = run(port);
   return {
     port,
