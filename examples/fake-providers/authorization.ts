@@ -12,6 +12,8 @@ export interface Grant {
 }
 
 export interface Authorization {
+  /** A careless provider takes a code more than once. */
+  careless: boolean;
   /** The page; with `as` in the URL, the way back as that person, with `cancel` as nobody. */
   page(url: URL): Answer;
   /** What a code stands for; undefined for any that is not one, or without what goes with it. */
@@ -36,7 +38,9 @@ export function createAuthorization({ name, people, issuer }: AuthorizationOptio
     return { location: back.href };
   }
 
-  return {
+  const authorization: Authorization = {
+    careless: false,
+
     page(url) {
       const request = url.searchParams;
       if (request.get('code_challenge_method') !== 'S256') return { status: 400, html: 'no PKCE' };
@@ -60,11 +64,12 @@ export function createAuthorization({ name, people, issuer }: AuthorizationOptio
     redeem(form) {
       const code = form.get('code') ?? '';
       const known = codes.get(code);
-      codes.delete(code);
+      if (!authorization.careless) codes.delete(code);
       const challenge = hash('sha256', form.get('code_verifier') ?? '', 'base64url');
       return known?.redirectUri === form.get('redirect_uri') && known.challenge === challenge ? known.grant : undefined;
     },
   };
+  return authorization;
 }
 
 function choice(name: string, people: readonly FakePerson[], { href }: URL): string {

@@ -4,12 +4,13 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { createAuthorization } from './authorization.ts';
+import { type Authorization, createAuthorization } from './authorization.ts';
 import { type Answer, basicOf, bearerOf, type FakePerson, type Listening, listen } from './fake-provider.ts';
 
 export interface FakeGitHub extends Listening {
   /** Those who can sign in. */
   people: FakePerson[];
+  authorization: Authorization;
   /** A token that a person gave to an OAuth app. */
   issue(person: FakePerson, clientId: string, options?: { expiresAt?: string }): string;
   revoke(token: string): void;
@@ -83,6 +84,7 @@ export async function startFakeGitHub(apps: Record<string, string>, port = 0): P
 
   return Object.assign(server, {
     people,
+    authorization,
     issue,
     revoke(token: string) {
       issued.delete(token);

@@ -5,12 +5,13 @@
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import { type CryptoKey, exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose';
-import { createAuthorization } from './authorization.ts';
+import { type Authorization, createAuthorization } from './authorization.ts';
 import { type Answer, basicOf, bearerOf, type FakePerson, type Listening, listen } from './fake-provider.ts';
 
 export interface FakeOpenId extends Listening {
   /** Those who can sign in. */
   people: FakePerson[];
+  authorization: Authorization;
   /** What the ID tokens of a sign-in say otherwise; undefined is left out. */
   otherwise: JWTPayload;
   /** An ID token that a person gave to an app. */
@@ -95,7 +96,7 @@ export async function startFakeOpenId(options: FakeOpenIdOptions = {}): Promise<
     if (['/token', '/introspect'].includes(url.pathname)) return answerApp(request, new URLSearchParams(body));
     return { status: 404, body: { error: 'not_found' } };
   }, port);
-  const server = Object.assign(listening, { people, otherwise: {} as JWTPayload });
+  const server = Object.assign(listening, { people, authorization, otherwise: {} as JWTPayload });
   const own = issuer ?? server.url;
 
   function metadata() {

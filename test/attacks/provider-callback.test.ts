@@ -2,6 +2,7 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
+import { generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import type { FakePerson } from '../../examples/fake-providers/fake-provider.ts';
 import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
@@ -88,8 +89,8 @@ onEachEngine((openStore) => {
     async function sentBack(there: FakePerson, provider: ProviderId = 'github') {
       const visitor = browser();
       const login = await openLogin(visitor);
-      const there_ = await goThere(visitor, login, provider);
-      return { visitor, login, back: await agreeThere(there_, there) };
+      const asked = await goThere(visitor, login, provider);
+      return { visitor, login, asked, back: await agreeThere(asked, there) };
     }
 
     it('without state, with one that nobody made, or with two, signs nobody in', async () => {
@@ -130,8 +131,9 @@ onEachEngine((openStore) => {
       expect((await visitor.open(back.href)).url.pathname).to.equal('/account');
     });
 
-    it('works once: one of two at the same time in two processes, and none later', async () => {
+    it('works once: one of eight at the same time in two processes, and none later, whatever the provider takes', async () => {
       for (const provider of IDS) {
+        providers[provider].authorization.careless = true;
         const { there } = await linkedPerson();
         const { visitor, login, back } = await sentBack(there, provider);
         const inner = `/interaction/${login.url.pathname.split('/')[2]}/callback/${provider}${back.search}`;
@@ -147,6 +149,7 @@ onEachEngine((openStore) => {
         );
         expect(answers.map(({ status }) => status).sort()).to.deep.equal([303, ...Array(7).fill(400)]);
         expect((await visitor.open(back.href)).response?.status).to.equal(400);
+        providers[provider].authorization.careless = false;
       }
     });
 
@@ -230,17 +233,33 @@ onEachEngine((openStore) => {
 
       it(`of ${provider} with an ID token that it has not signed signs nobody in`, async () => {
         const { there } = await linkedPerson();
+        const { url } = providers[provider];
+        const metadata = await (await fetch(`${url}/.well-known/openid-configuration`)).json();
+        const keys = (await (await fetch(`${url}/keys`)).json()) as { keys: { kid: string }[] };
+        const { privateKey } = await generateKeyPair('ES256');
+        const shared = Buffer.from('secret of latchkey there');
+        const kid = String(keys.keys[0]?.kid);
         const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
-        for (const header of [{ alg: 'none' }, { alg: 'HS256' }, { alg: 'ES256', kid: 'unknown' }, { alg: 'ES256' }]) {
-          const { visitor, back } = await sentBack(there, provider);
-          const body = {
-            access_token: 'x',
-            token_type: 'Bearer',
-            id_token: `${part(header)}.${part({ sub: there.subject })}.${'A'.repeat(86)}`,
-          };
-          const { url } = providers[provider];
-          const metadata = await (await fetch(`${url}/.well-known/openid-configuration`)).json();
-          const keys = await (await fetch(`${url}/keys`)).json();
+        const forgeries: Record<string, (claims: JWTPayload) => Promise<string>> = {
+          'no signature': async (claims) => `${part({ alg: 'none' })}.${part(claims)}.`,
+          'our own secret': (claims) => new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).sign(shared),
+          'another key': (claims) => new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid }).sign(privateKey),
+          'an unknown key': (claims) =>
+            new SignJWT(claims).setProtectedHeader({ alg: 'ES256', kid: 'unknown' }).sign(privateKey),
+        };
+        for (const [what, forge] of Object.entries(forgeries)) {
+          const { visitor, back, asked } = await sentBack(there, provider);
+          const now = Math.floor(Date.now() / 1000);
+          const id_token = await forge({
+            iss: String((metadata as { issuer: string }).issuer),
+            sub: there.subject,
+            aud: 'latchkey-there',
+            email: 'somebody@elsewhere.example',
+            iat: now,
+            exp: now + 60,
+            nonce: String(asked.searchParams.get('nonce')),
+          });
+          const body = { access_token: 'x', token_type: 'Bearer', id_token };
           providers[provider].misbehave = (request, response) => {
             const answers: Record<string, unknown> = { '/token': body, '/keys': keys };
             response.writeHead(200, { 'content-type': 'application/json' });
@@ -248,7 +267,7 @@ onEachEngine((openStore) => {
           };
           const landing = await visitor.open(back.href);
           providers[provider].misbehave = undefined;
-          await expectRefused(visitor, landing, JSON.stringify(header));
+          await expectRefused(visitor, landing, what);
         }
       });
     }
