@@ -115,6 +115,16 @@ app
   .option('--rate <number>', 'sign-ins a minute', Number)
   .action(on(allowPartnerSignIn));
 
+app
+  .command('sso-end <client_id>')
+  .description('an app signs nobody in by its own word any more')
+  .action(
+    on(async ({ clients }, clientId: string) => {
+      const { client } = await clients.update(clientId, { sso: undefined });
+      return { client_id: client.id };
+    }),
+  );
+
 const appToken = app.command('token').description("what an app's server exchanges its users' tokens with");
 appToken
   .command('create <client_id>')

@@ -188,6 +188,8 @@ describe('the shell, while the server runs', function () {
     );
     const { sso } = (await app.directory.clients.get(id)) ?? {};
     expect(sso, 'as it was').to.include({ ratePerMinute: 3 });
+    expect(await json('app', 'sso-end', id)).to.deep.equal({ client_id: id });
+    expect(await post('uma@partner.example', ''), 'the right is gone').to.equal(401);
     const open = await json('app', 'create', '--name', 'SPA', '--public', '--redirect-uri', 'https://spa.example/cb');
     const { status } = await shell(store, ['app', 'sso', String(open.client_id), ...(wrong.organization ?? [])]);
     expect(status, 'an app without a secret').to.equal(1);

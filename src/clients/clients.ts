@@ -177,6 +177,8 @@ export function createClients(options: ClientsOptions): Clients {
         if (!hasSecrets(next)) return { ...next, secrets: [] };
         return next.secrets.length > 0 ? next : { ...next, secrets: [kept] };
       });
+      // What it has by its own word ends with the right to it; nothing tells that from what it has otherwise.
+      if ('sso' in changes && !changes.sso) await endGrants(id);
       await record(id, Object.keys(changes).join(' '), origin);
       return client.secrets.some(({ digest }) => digest === kept.digest) ? { client, secret } : { client };
     },
