@@ -619,16 +619,6 @@ onEachEngine((openStore) => {
       expect(await verdict(token)).to.equal(401);
     });
 
-    it('ends with the right of the app to sign people in', async () => {
-      const who = await newPartner({ organizationId: partner.organizationId });
-      const token = String((await accessToken(user({ permissions: 'users' }), who)).access_token);
-      expect((await me(token)).status).to.equal(200);
-      await app.directory.clients.update(who.id, { name: 'Renamed' });
-      expect((await me(token)).status, 'whatever else is changed').to.equal(200);
-      await app.directory.clients.update(who.id, { sso: undefined });
-      expect([(await me(token)).status, await verdict(token)]).to.deep.equal([401, 401]);
-    });
-
     it('is seen and taken back by the person, together with the right to make another', async () => {
       const person = user();
       const browser = await signedIn(person);
