@@ -129,6 +129,18 @@ onEachEngine((openStore) => {
     expect(mail?.html).to.contain('Open your security settings');
   });
 
+  it('lets people choose among the accounts they have at GitHub or Google', async () => {
+    const somebody = await signedIn();
+    for (const [provider, prompt] of [
+      ['github', 'select_account'],
+      ['google', 'select_account'],
+      ['openid', null],
+    ]) {
+      const { url } = await somebody.browser.submit(`${SECURITY}/link/${provider}`, {});
+      expect(url.searchParams.get('prompt')).to.equal(prompt);
+    }
+  });
+
   it('links nobody who has another account here, and says so', async () => {
     const [one, two] = [await signedIn(), await signedIn()];
     const person = providers.somebody();

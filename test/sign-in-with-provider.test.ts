@@ -378,6 +378,25 @@ onEachEngine((openStore) => {
       }
     });
 
+    it('that does not take our secret is named in the audit trail, with what it says', async () => {
+      const { identityProviders, audit } = app.directory;
+      for (const [id, kind] of [
+        ['hub4', { kind: 'github', baseUrl: providers.github.url }],
+        ['corp4', { kind: 'oidc', issuer: providers.openid.url }],
+      ] as const) {
+        const own = { clientId: 'latchkey-there', clientSecret: 'wrong' };
+        await identityProviders.create({ id, ...kind, ...own });
+        const visitor = browser();
+        const there = await goThere(visitor, await openLogin(visitor), id as ProviderId);
+        const landing = await visitor.open((await agreeThere(there, providers.somebody())).href);
+        expect(landing.response?.status).to.equal(400);
+        const [event] = (await audit.list({ limit: 1 })).events;
+        expect(event?.detail?.identity_provider).to.equal(id);
+        expect(event?.detail?.problem).to.match(id === 'corp4' ? /invalid_client/ : /access_token/);
+        await identityProviders.remove(id);
+      }
+    });
+
     it('where the person says no is no failure: the sign-in page again', async () => {
       for (const provider of IDS) {
         const visitor = browser();

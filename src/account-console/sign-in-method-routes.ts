@@ -37,7 +37,7 @@ export function signInMethodRoutes({ pages, methods, upstream }: SignInMethodRou
       const provider = await offered(ctx);
       const returnTo = `${SECURITY}/callback/${provider.id}`;
       try {
-        const url = await upstream.begin(provider.id, { boundTo: boundTo(visitor), returnTo, askAgain: false });
+        const url = await upstream.begin(provider.id, { boundTo: boundTo(visitor), returnTo, chooseAccount: true });
         ctx.status = 303;
         ctx.redirect(url);
       } catch (error) {

@@ -7,7 +7,7 @@ import { type CodeFlow, type CodeFlowOptions, configure, type SignedIn } from '.
 import { ProviderUnavailable } from './proof.ts';
 import type { UpstreamAnswer } from './upstream.ts';
 
-const User = z.object({ id: z.int().positive(), login: z.string(), name: z.string().nullish() });
+const User = z.object({ id: z.int().positive(), login: z.string(), email: z.string().nullish() });
 const Emails = z.array(z.object({ email: z.string(), primary: z.boolean(), verified: z.boolean() }));
 
 /** Where people are, beside the API: github.com, and what Enterprise hosts and their clouds make of it. */
@@ -40,18 +40,21 @@ export function createGitHubSignIn(options: CodeFlowOptions): CodeFlow {
     const [user, emails] = await Promise.all([get('/user', token), get('/user/emails', token)]);
     const known = User.safeParse(user.body);
     if (user.status !== 200 || !known.success) throw new ProviderUnavailable(`GitHub answered ${user.status}`);
-    const { id, login } = known.data;
-    return { subject: String(id), profile: { email: primaryIn(emails), nickname: login } };
+    const { id, login, email } = known.data;
+    // An app that may not read addresses sees the one that the person shows to everybody, which GitHub has verified.
+    const address = emails.status === 200 ? primaryIn(emails.body) : (email ?? undefined);
+    return { subject: String(id), profile: { email: address, nickname: login } };
   }
 
   return {
-    async authorizationUrl({ redirectUri, state, verifier }) {
+    async authorizationUrl({ redirectUri, state, verifier, chooseAccount }) {
       return buildAuthorizationUrl(await configure(server, options), {
         redirect_uri: redirectUri,
         scope: 'user:email',
         state,
         code_challenge: await calculatePKCECodeChallenge(verifier),
         code_challenge_method: 'S256',
+        ...(chooseAccount ? { prompt: 'select_account' } : {}),
       });
     },
 
@@ -63,8 +66,7 @@ export function createGitHubSignIn(options: CodeFlowOptions): CodeFlow {
   };
 }
 
-/** The one address that the person is written to, if it is theirs; none when GitHub does not let us ask. */
-function primaryIn({ status, body }: UpstreamAnswer): string | undefined {
-  const emails = status === 200 ? Emails.safeParse(body).data : undefined;
-  return emails?.find(({ primary, verified }) => primary && verified)?.email;
+/** The one address that the person is written to, if it is theirs. */
+function primaryIn(body: unknown): string | undefined {
+  return Emails.safeParse(body).data?.find(({ primary, verified }) => primary && verified)?.email;
 }

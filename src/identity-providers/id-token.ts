@@ -16,7 +16,7 @@ import type { Remembered } from './remembered.ts';
 import type { UpstreamAnswer } from './upstream.ts';
 
 /** Signatures that only the issuer can make: nothing with a shared secret, and not `none`. */
-const ALGORITHMS = [
+export const ID_TOKEN_ALGORITHMS = [
   'RS256',
   'RS384',
   'RS512',
@@ -124,7 +124,7 @@ async function firstVerified(token: string, keys: AsyncIterable<CryptoKey>): Pro
 
 /** @throws when the signature, the type or the form is wrong. */
 async function verified(token: string, key: CompactVerifyGetKey): Promise<object | undefined> {
-  const { payload, protectedHeader } = await compactVerify(token, key, { algorithms: ALGORITHMS });
+  const { payload, protectedHeader } = await compactVerify(token, key, { algorithms: ID_TOKEN_ALGORITHMS });
   // Other tokens say what they are, so that they are not taken for this one (RFC 8725 §3.11).
   if (!/^(application\/)?jwt$/i.test(protectedHeader.typ ?? 'jwt')) return undefined;
   return JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(payload));

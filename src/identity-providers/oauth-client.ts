@@ -29,6 +29,8 @@ export interface SignInRequest extends Unguessable {
   redirectUri: string;
   /** Whether the provider is to ask who the person is, even if it knows. */
   askAgain: boolean;
+  /** Whether the person is to choose among several accounts that they have there, where that can be asked for. */
+  chooseAccount: boolean;
 }
 
 /** Who signed in at a provider. */

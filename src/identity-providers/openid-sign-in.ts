@@ -9,9 +9,9 @@ import {
 } from 'openid-client';
 import { z } from 'zod';
 import { GOOGLE_ISSUERS } from './google.ts';
-import { profileIn } from './id-token.ts';
+import { ID_TOKEN_ALGORITHMS, profileIn } from './id-token.ts';
 import type { IdentityProvider } from './identity-provider.ts';
-import { type CodeFlow, type CodeFlowOptions, configure } from './oauth-client.ts';
+import { type CodeFlow, type CodeFlowOptions, configure, type SignInRequest } from './oauth-client.ts';
 import { ProviderUnavailable } from './proof.ts';
 import { remembered } from './remembered.ts';
 import type { Upstream } from './upstream.ts';
@@ -25,7 +25,6 @@ const Metadata = z.object({
   token_endpoint: Endpoint,
   jwks_uri: Endpoint,
   userinfo_endpoint: Endpoint.optional(),
-  id_token_signing_alg_values_supported: z.array(z.string()).optional(),
   token_endpoint_auth_methods_supported: z.array(z.string()).optional(),
   authorization_response_iss_parameter_supported: z.boolean().optional(),
 });
@@ -45,7 +44,13 @@ export function createOpenIdSignIn(options: CodeFlowOptions): CodeFlow {
   const issuers: readonly string[] = identityProvider.kind === 'google' ? [...GOOGLE_ISSUERS, address] : [address];
   const client = remembered(async () => configure(await discover(ask, { address, issuers }), options), { now });
 
-  async function authorizationUrl(request: Parameters<CodeFlow['authorizationUrl']>[0]): Promise<URL> {
+  /** `max_age` is what obliges the provider to say when it has asked (OIDC Core §3.1.2.1). Not all of them know how to let people choose. */
+  function promptOf({ askAgain, chooseAccount }: SignInRequest): Record<string, string> {
+    if (askAgain) return { prompt: 'login', max_age: '0' };
+    return chooseAccount && identityProvider.kind === 'google' ? { prompt: 'select_account' } : {};
+  }
+
+  async function authorizationUrl(request: SignInRequest): Promise<URL> {
     return buildAuthorizationUrl(await client.get(), {
       redirect_uri: request.redirectUri,
       scope: 'openid profile email',
@@ -53,8 +58,7 @@ export function createOpenIdSignIn(options: CodeFlowOptions): CodeFlow {
       nonce: request.nonce,
       code_challenge: await calculatePKCECodeChallenge(request.verifier),
       code_challenge_method: 'S256',
-      // `max_age` is what obliges the provider to say when it has asked (OIDC Core §3.1.2.1).
-      ...(request.askAgain ? { prompt: 'login', max_age: '0' } : {}),
+      ...promptOf(request),
     });
   }
 
@@ -95,7 +99,7 @@ async function discover(
   if (status !== 200 || !metadata.success) throw new ProviderUnavailable('the provider has no usable metadata');
   if (!issuers.includes(metadata.data.issuer))
     throw new ProviderUnavailable('the metadata are those of another issuer');
-  return metadata.data as ServerMetadata;
+  return { ...(metadata.data as ServerMetadata), id_token_signing_alg_values_supported: ID_TOKEN_ALGORITHMS };
 }
 
 /** Many providers say no more in an ID token than who it is; the rest is asked for (OIDC Core §5.3). */

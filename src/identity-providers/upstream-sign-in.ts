@@ -3,27 +3,23 @@
  * once, and what an answer proves. Knows neither who the person is here nor what they wanted to sign in for.
  */
 import { hash, randomBytes } from 'node:crypto';
-import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import type { Outbound } from '../http/outbound.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { createGitHubSignIn, githubAddress } from './github-sign-in.ts';
+import { createCodeFlows } from './code-flows.ts';
+import { githubAddress } from './github-sign-in.ts';
 import { canAskAgain, type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
 import { Link } from './link.ts';
 import type { Stranger } from './new-people.ts';
-import { type CodeFlow, type CodeFlowOptions, type SignedIn, unavailableIn } from './oauth-client.ts';
-import { createOpenIdSignIn, openIdAddress } from './openid-sign-in.ts';
-import { ProviderUnavailable } from './proof.ts';
-import { createUpstream } from './upstream.ts';
+import { unavailableIn } from './oauth-client.ts';
+import { openIdAddress } from './openid-sign-in.ts';
 
 /** Seconds that somebody may take to sign in at the provider. */
 const LIFETIME = 15 * 60;
-/** Seconds that they wait for us when they come back, however many questions there are. */
-const PATIENCE = 6;
 /** Seconds by which the provider's clock may be behind ours. */
 const SKEW = 30;
 
@@ -80,6 +76,12 @@ export interface Return {
   address: string;
 }
 
+/** What is wanted of a sign-in. */
+export interface Beginning extends Pick<Attempt, 'boundTo' | 'returnTo'> {
+  askAgain?: boolean;
+  chooseAccount?: boolean;
+}
+
 export interface UpstreamSignIn {
   /** Those that people can sign in with now, in the order of their ids. */
   offered(): Promise<OfferedProvider[]>;
@@ -87,7 +89,7 @@ export interface UpstreamSignIn {
    * Where the person goes to sign in.
    * @throws {ProviderUnavailable}, or {AppError} `not_found` when the provider is not for signing in.
    */
-  begin(identityProviderId: string, request: Pick<Attempt, 'boundTo' | 'returnTo' | 'askAgain'>): Promise<string>;
+  begin(identityProviderId: string, request: Beginning): Promise<string>;
   /** The path of ours that an answer belongs to. @throws {AppError} `interaction_expired` when it belongs to none. */
   pathFor(identityProviderId: string, state: unknown): Promise<string>;
   /**
@@ -106,32 +108,10 @@ export interface UpstreamSignInOptions {
   identityProviders: Pick<IdentityProviders, 'findActive' | 'list' | 'secretOf'>;
 }
 
-/** The redirect URI that we have at a provider; one of its own for each, so that none can pass for another (RFC 9700 §4.4). */
-export function callbackPath(identityProviderId: string): string {
-  return `/interaction/callback/${identityProviderId}`;
-}
-
 export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSignIn {
   const { issuer, storage, now, request, throttle, identityProviders } = options;
   const attempts = collection(storage, { kind: 'sign-in-attempt', version: 1, schema: Attempt });
-  /** Made anew when a provider is changed. */
-  const flows = new LRUCache<string, CodeFlow>({ max: 100 });
-
-  function flowOf(identityProvider: IdentityProvider): CodeFlow {
-    const key = JSON.stringify(identityProvider);
-    const known = flows.get(key);
-    if (known) return known;
-    const flow = flowOfKind({
-      identityProvider,
-      ask: createUpstream({ request, now }),
-      now,
-      secret: () => identityProviders.secretOf(identityProvider),
-    });
-    flows.set(key, flow);
-    return flow;
-  }
-
-  const redirectUri = ({ id }: IdentityProvider) => `${issuer}${callbackPath(id)}`;
+  const flows = createCodeFlows({ issuer, now, request, secretOf: identityProviders.secretOf });
 
   async function findForSignIn(id: string): Promise<IdentityProvider | undefined> {
     const provider = await identityProviders.findActive(id);
@@ -147,17 +127,26 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
     return { key, attempt };
   }
 
-  async function redeem(
+  async function prove(
     identityProvider: IdentityProvider,
-    { query, attempt, state }: { query: URLSearchParams; attempt: Attempt; state: string },
-  ): Promise<SignedIn> {
-    const callback = new URL(`${redirectUri(identityProvider)}?${query}`);
-    const { nonce, verifier } = attempt;
-    const signal = AbortSignal.timeout(PATIENCE * 1000);
-    const tooLate = new Promise<never>((_resolve, reject) => {
-      signal.addEventListener('abort', () => reject(new ProviderUnavailable('took too long')));
-    });
-    return Promise.race([flowOf(identityProvider).redeem(callback, { state, nonce, verifier }), tooLate]);
+    { nonce, verifier, askAgain, startedAt }: Attempt,
+    query: URLSearchParams,
+  ): Promise<Arrival> {
+    try {
+      const expected = { state: query.get('state') ?? '', nonce, verifier };
+      const person = await flows.redeem(identityProvider, query, expected);
+      if (!Link.shape.subject.safeParse(person.subject).success)
+        return { outcome: 'refused', identityProvider, problem: 'the subject is unusable' };
+      if (askAgain && !((person.authenticatedAt ?? 0) >= startedAt - SKEW))
+        return { outcome: 'not_asked_again', identityProvider, problem: 'did not ask the person again' };
+      return { outcome: 'proven', stranger: { identityProvider, ...person } };
+    } catch (error) {
+      if (error instanceof AppError) throw error;
+      const unavailable = unavailableIn(error);
+      if (!unavailable) return { outcome: 'refused', identityProvider, problem: problemIn(error as Error) };
+      const { message: problem, retryAfter } = unavailable;
+      return { outcome: 'unavailable', identityProvider, problem, retryAfter };
+    }
   }
 
   return {
@@ -168,15 +157,14 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
       return all.map((provider) => offerOf(provider, isShared(nameOf(provider))));
     },
 
-    async begin(identityProviderId, { boundTo, returnTo, askAgain }) {
+    async begin(identityProviderId, { boundTo, returnTo, askAgain = false, chooseAccount = false }) {
       const provider = await findForSignIn(identityProviderId);
       if (!provider) throw new AppError('not_found', 'there is no such identity provider to sign in with');
       const [state, nonce, verifier] = [secret(), secret(), secret()];
-      const url = await flowOf(provider)
-        .authorizationUrl({ redirectUri: redirectUri(provider), state, nonce, verifier, askAgain })
-        .catch((error) => {
-          throw unavailableIn(error) ?? error;
-        });
+      const wanted = { state, nonce, verifier, askAgain, chooseAccount };
+      const url = await flows.authorizationUrl(provider, wanted).catch((error) => {
+        throw unavailableIn(error) ?? error;
+      });
       const attempt = { identityProviderId: provider.id, boundTo, returnTo, nonce, verifier, askAgain };
       await attempts.insert(keyOf(state), { ...attempt, startedAt: now() }, { ttl: LIFETIME });
       return url.href;
@@ -188,35 +176,27 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
 
     async complete({ identityProviderId, boundTo, query: text, address }) {
       const query = new URLSearchParams(text);
-      const state = query.get('state') ?? '';
-      const { key, attempt } = await attemptAt(identityProviderId, state);
+      const { key, attempt } = await attemptAt(identityProviderId, query.get('state'));
       // Another browser's: a person would be signed in, or linked, as somebody else (RFC 9700 §4.7).
       if (attempt.boundTo !== boundTo || !(await attempts.take(key))) throw unknownAnswer();
       const identityProvider = await findForSignIn(identityProviderId);
       if (!identityProvider) throw unknownAnswer();
-      const failed = (outcome: Exclude<Arrival['outcome'], 'proven'>, problem: string) =>
-        ({ outcome, identityProvider, problem }) as const;
-      if (query.get('error') === 'access_denied') return failed('cancelled', 'cancelled there');
-
+      if (query.get('error') === 'access_denied')
+        return { outcome: 'cancelled', identityProvider, problem: 'cancelled there' };
       const failure = await throttle.consume(FAILURES, { source: address });
-      try {
-        const person = await redeem(identityProvider, { query, attempt, state });
-        if (!Link.shape.subject.safeParse(person.subject).success) return failed('refused', 'the subject is unusable');
-        const since = attempt.startedAt - SKEW;
-        if (attempt.askAgain && !((person.authenticatedAt ?? 0) >= since))
-          return failed('not_asked_again', 'did not ask the person again');
-        await failure.refund();
-        return { outcome: 'proven', stranger: { identityProvider, ...person } };
-      } catch (error) {
-        if (error instanceof AppError) throw error;
-        const unavailable = unavailableIn(error);
-        if (!unavailable) return failed('refused', (error as Error).message);
-        // Nobody is to blame who comes back when the provider is down, and it is not asked then.
-        await failure.refund();
-        return { ...failed('unavailable', unavailable.message), retryAfter: unavailable.retryAfter };
-      }
+      const arrival = await prove(identityProvider, attempt, query);
+      // Nobody is to blame who comes back while the provider is down.
+      if (arrival.outcome === 'proven' || arrival.outcome === 'unavailable') await failure.refund();
+      return arrival;
     },
   };
+}
+
+/** Why an answer was refused, for the audit trail: nothing of it that somebody else may have written. */
+function problemIn(error: Error & { error?: unknown }): string {
+  const code = /^[\w.-]{1,64}$/.exec(String(error.error ?? ''))?.[0];
+  const cause = error.cause instanceof Error ? error.cause.message : undefined;
+  return [error.message, code, cause].filter((part) => part !== undefined).join(': ');
 }
 
 function offerOf(provider: IdentityProvider, isNameShared: boolean): OfferedProvider {
@@ -224,10 +204,6 @@ function offerOf(provider: IdentityProvider, isNameShared: boolean): OfferedProv
   const name = isNameShared ? `${nameOf(provider)} (${id})` : nameOf(provider);
   const address = kind === 'github' ? githubAddress(provider) : openIdAddress(provider);
   return { id, name, kind, address, canAskAgain: canAskAgain(provider) };
-}
-
-function flowOfKind(options: CodeFlowOptions): CodeFlow {
-  return options.identityProvider.kind === 'github' ? createGitHubSignIn(options) : createOpenIdSignIn(options);
 }
 
 function secret(): string {

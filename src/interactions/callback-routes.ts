@@ -1,6 +1,6 @@
 import Router from '@koa/router';
+import { callbackPath } from '../identity-providers/code-flows.ts';
 import type { UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
-import { callbackPath } from '../identity-providers/upstream-sign-in.ts';
 
 /**
  * Where identity providers send people back to: one URL for each of them, whatever was begun there. What goes on with the answer lies
