@@ -351,14 +351,19 @@ onEachEngine((openStore) => {
       await expectRefused(signing.visitor, await signing.visitor.open(inner), 'an answer for linking');
     });
 
-    it('for linking is begun by our own pages only, and changes nothing as a link', async () => {
+    it('is asked for by our own pages only, and nothing is changed by a link', async () => {
       const { visitor, id } = await signedIn();
+      const signing = browser();
+      const login = await openLogin(signing);
       for (const headers of [
         { origin: 'https://evil.example' },
         { origin: 'null' },
         { 'sec-fetch-site': 'cross-site' },
       ]) {
         const sent = { method: 'POST', headers: headers as Record<string, string>, body: new URLSearchParams() };
+        const sign = `/interaction/${login.url.pathname.split('/')[2]}`;
+        for (const path of [`${sign}/provider`, `${sign}/link`])
+          expect((await signing.request(path, sent)).status).to.equal(403);
         for (const path of ['/account/security/link/github', '/account/security/unlink/x'])
           expect((await visitor.request(path, sent)).status).to.equal(403);
       }
