@@ -96,11 +96,14 @@ onEachEngine((openStore) => {
   }
 
   async function tokensOf(client: TestClient): Promise<number> {
-    const { entries } = await app.directory.storage.list(`engine:account:${admin.id}`, { limit: 1000 });
-    return entries.filter(
-      ({ key, value }) =>
-        /^(AccessToken|RefreshToken):/.test(key) && (value as { clientId?: string }).clientId === client.id,
-    ).length;
+    const { storage } = app.directory;
+    const { entries } = await storage.list(`engine:account:${admin.id}`, { limit: 1000 });
+    const grants = entries.filter(
+      ({ key, value }) => key.startsWith('Grant:') && (value as { clientId?: string }).clientId === client.id,
+    );
+    const standing = grants.map(({ key }) => storage.list(key.replace('Grant:', 'engine:grant:')));
+    const records = (await Promise.all(standing)).flatMap((page) => page.entries);
+    return records.filter(({ key }) => /^(AccessToken|RefreshToken):/.test(key)).length;
   }
 
   it('shows the request, the answer, the tokens and who it is, of an app with a secret', async () => {

@@ -55,11 +55,12 @@ export function isTombstone(stored: Json): boolean {
   return stored === TOMBSTONE;
 }
 
+const GRANT = 'Grant:';
 const SESSION_UID = 'Session-uid:';
 /** The key of the record that holds the key of the session with this uid. */
 export const sessionUidKey = (uid: string) => `${SESSION_UID}${uid}`;
 
-/** Groups that a person's or an app's records are listed under. */
+/** Groups that a person's or an app's records are listed under, and what stands on a grant. */
 export const accountGroup = (accountId: string) => `engine:account:${accountId}`;
 export const clientGroup = (clientId: string) => `engine:client:${clientId}`;
 export const grantGroup = (grantId: string) => `engine:grant:${grantId}`;
@@ -202,6 +203,21 @@ export async function eraseGroup(
   } while (after !== undefined);
 }
 
+/** Deletes an account's records, or those of them that are named, and what stands on its grants. Safe to repeat. */
+export async function eraseOfAccount(
+  storage: Storage,
+  accountId: string,
+  isNamed: (key: string) => boolean = () => true,
+): Promise<void> {
+  const grantIds: string[] = [];
+  for await (const { key } of entriesOf(storage, accountGroup(accountId))) {
+    if (key.startsWith(GRANT) && isNamed(key)) grantIds.push(key.slice(GRANT.length));
+  }
+  // All the grants first: whatever stands on them is dead from then on.
+  await eraseGroup(storage, accountGroup(accountId), isNamed);
+  for (const grantId of grantIds) await eraseGroup(storage, grantGroup(grantId));
+}
+
 async function erase(storage: Storage, key: string): Promise<void> {
   if (key.startsWith(SESSION_UID)) await eraseSession(storage, key.slice(SESSION_UID.length));
   else if (key.startsWith('Session:')) await storage.put(key, TOMBSTONE, { ttl: TOMBSTONE_SECONDS });
@@ -221,8 +237,11 @@ export async function eraseSession(storage: Storage, uid: string): Promise<void>
 
 /** What an app was given stands on these; without them its other records are worth nothing. */
 const GIVEN_TO_CLIENT = new Set(['ClientCredentials', 'Grant']);
+/** Worth nothing without their grant, they are listed under it alone: an account may have very many. */
+const STANDING_ON_GRANT = new Set(['AccessToken', 'AuthorizationCode', 'RefreshToken']);
 
 function groupsOf({ kind = '', accountId, clientId, grantId }: AdapterPayload): string[] {
+  if (typeof grantId === 'string' && STANDING_ON_GRANT.has(kind)) return [grantGroup(grantId)];
   return [
     ...(typeof clientId === 'string' && GIVEN_TO_CLIENT.has(kind) ? [clientGroup(clientId)] : []),
     ...(typeof accountId === 'string' ? [accountGroup(accountId)] : []),

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { accountGroup, entriesOf, eraseGroup } from './adapter.ts';
+import { accountGroup, entriesOf, eraseOfAccount } from './adapter.ts';
 import type { Consents } from './consents.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
 
@@ -100,7 +100,7 @@ export function createAppsAccess({
       // First, so that nothing is granted from it meanwhile; the app stays listed for as long as it has a grant.
       await consents.forget(accountId, clientId);
       const doomed = await given(accountId, clientId);
-      await eraseGroup(storage, accountGroup(accountId), (key) => doomed.has(key));
+      await eraseOfAccount(storage, accountId, (key) => doomed.has(key));
       await uses.delete(useOf(accountId, clientId));
     },
 

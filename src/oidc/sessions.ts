@@ -12,6 +12,7 @@ import {
   clientGroup,
   entriesOf,
   eraseGroup,
+  eraseOfAccount,
   eraseSession,
   grantGroup,
   isTombstone,
@@ -128,7 +129,7 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
         if (!key.startsWith('Session:') || isTombstone(value) || keptKeys.includes(key)) continue;
         await noteLogouts(accountId, EngineSession.parse(value));
       }
-      await eraseGroup(storage, accountGroup(accountId), (key) => !keptKeys.includes(key));
+      await eraseOfAccount(storage, accountId, (key) => !keptKeys.includes(key));
     },
 
     async end(accountId, uid) {

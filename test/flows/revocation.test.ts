@@ -72,6 +72,23 @@ onEachEngine((openStore) => {
     expect([wrong.status, wrong.body.error]).to.deep.equal([401, 'invalid_client']);
   });
 
+  it('of everything, with the account, leaves no record of a token behind', async () => {
+    const { storage, accounts } = app.directory;
+    const leaver = await app.person();
+    const { access_token: token } = await flows.tokens({ client, person: leaver, params: OFFLINE });
+    const ofAccount = await storage.list(`engine:account:${leaver.id}`);
+    const grants = ofAccount.entries.map(({ key }) => key).filter((key) => key.startsWith('Grant:'));
+    const standing = async () => {
+      const pages = grants.map((key) => storage.list(key.replace('Grant:', 'engine:grant:')));
+      return (await Promise.all(pages)).flatMap(({ entries }) => entries.map(({ key }) => key.split(':')[0]));
+    };
+    expect(await standing()).to.include.members(['AccessToken', 'RefreshToken']);
+    await accounts.disable(leaver.id);
+    expect(await standing()).to.deep.equal([]);
+    await accounts.enable(leaver.id);
+    expect(await isActive(token)).to.equal(false);
+  });
+
   it('leaves the person signed in, and the app able to begin anew', async () => {
     const browser = flows.browser();
     const { access_token: token } = await flows.tokens({ client, person, browser });
