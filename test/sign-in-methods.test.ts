@@ -276,6 +276,15 @@ onEachEngine((openStore) => {
     const landing = await somebody.browser.open(`${SECURITY}/link/openid`);
     expect(landing.text).to.contain('Without a password, sign out and sign in again.');
     expect(landing.text).to.contain('Continue with Acme').and.not.to.contain('Continue with GitHub');
+    const signOut = await somebody.browser.open('/identity/logout');
+    expect(landing.text).to.contain('href="/identity/logout"');
+    await somebody.browser.submit(formOf(signOut.text).action, { ...formOf(signOut.text).fields, logout: 'yes' });
+    const again = await signInWith({
+      browser: somebody.browser,
+      person: somebody.person,
+      path: `${SECURITY}/link/openid`,
+    });
+    expect(titleOf(again.text)).to.equal('Link Acme');
   });
 
   it('of an OpenID provider confirms anew who one is, by signing in there again', async () => {

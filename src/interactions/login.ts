@@ -3,6 +3,7 @@ import type { Account } from '../accounts/account.ts';
 import type { PasswordSignIn } from '../accounts/sign-in.ts';
 import { AppError } from '../errors.ts';
 import type { OfferedProvider } from '../identity-providers/upstream-sign-in.ts';
+import { ROUTES } from '../oidc/provider.ts';
 import { actionsOf, type Interaction, type Outcome } from './step.ts';
 
 export const LoginForm = z.object({ email: z.string(), password: z.string() });
@@ -114,6 +115,15 @@ function loginPage(
     view: 'interaction/login',
     ...page,
     formTargets: providers.map(({ address }) => address),
-    data: { ...actionsOf(interaction), client: interaction.client, email, reauthenticate, providers, unable, ...data },
+    data: {
+      ...actionsOf(interaction),
+      logoutAction: ROUTES.end_session,
+      client: interaction.client,
+      email,
+      reauthenticate,
+      providers,
+      unable,
+      ...data,
+    },
   };
 }
