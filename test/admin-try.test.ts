@@ -167,6 +167,23 @@ onEachEngine((openStore) => {
     }
   });
 
+  it('shows an answer whose ID token is none, as what it is', async () => {
+    const part = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
+    for (const idToken of [
+      `x.${part({ sub: 'x' })}.x`,
+      `.${part({})}.`,
+      `${part({ alg: 'none' })}.${part({})}.`,
+      'x',
+    ]) {
+      const client = await app.client({ implicit: true });
+      const url = await answerTo(await begin(client, { flow: 'implicit' }));
+      const answer = new URLSearchParams(url.hash.slice(1));
+      answer.set('id_token', idToken);
+      expect(await statusOf(browser.submit(CALLBACK, { answer: `${answer}` })), idToken).to.equal(200);
+      expect(await tokensOf(client)).to.equal(0);
+    }
+  });
+
   it('says in words what went wrong, and what to do', async () => {
     const client = await app.client();
     const page = await begin(client, { asks_again: 'yes' });

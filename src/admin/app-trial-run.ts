@@ -68,10 +68,11 @@ export function createTrialRun({ issuer, now, request, endAccessToken }: TrialRu
   }
 
   async function read(trial: AppTrial, jwt: string, source: Source): Promise<Learned['idToken']> {
-    const claims = decoded(jwt);
-    if (!claims) return undefined;
+    const parts = decoded(jwt);
+    if (!parts) return undefined;
+    const { header, claims } = parts;
     return {
-      header: texts(decodeProtectedHeader(jwt)),
+      header: texts(header),
       claims: texts(claims),
       checks: [
         { name: 'signature', good: await isSigned(jwt, source) },
@@ -122,7 +123,7 @@ export function shortened(values: Parameters): Parameters {
 
 function decoded(jwt: string) {
   try {
-    return decodeJwt(jwt);
+    return { header: decodeProtectedHeader(jwt), claims: decodeJwt(jwt) };
   } catch {
     return undefined;
   }
