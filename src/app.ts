@@ -143,7 +143,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     audit,
     permissions,
     organizationName,
-    endGrants: sessions.endGrants,
+    endAccess: sessions.endAllOfClient,
   });
   const identityProviders = createIdentityProviders({
     storage,

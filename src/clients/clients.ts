@@ -87,12 +87,12 @@ export interface ClientsOptions {
   permissions: Permissions;
   /** Undefined when there is no such organization. */
   organizationName(id: string): Promise<string | undefined>;
-  /** Ends everything an app was given; called again after a crash. */
-  endGrants(clientId: string): Promise<void>;
+  /** Ends everything an app was given, and the sign-ins by its word; called again after a crash. */
+  endAccess(clientId: string): Promise<void>;
 }
 
 export function createClients(options: ClientsOptions): Clients {
-  const { storage, now, audit, permissions, endGrants } = options;
+  const { storage, now, audit, permissions, endAccess } = options;
   const clients = collection(storage, { kind: 'client', version: 1, schema: Client });
 
   async function checkPermissions(names: readonly string[]): Promise<void> {
@@ -177,8 +177,8 @@ export function createClients(options: ClientsOptions): Clients {
         if (!hasSecrets(next)) return { ...next, secrets: [] };
         return next.secrets.length > 0 ? next : { ...next, secrets: [kept] };
       });
-      // What it has by its own word ends with the right to it; nothing tells that from what it has otherwise.
-      if ('sso' in changes && !changes.sso) await endGrants(id);
+      // What it has and did by its own word ends with the right to it; nothing tells its tokens from those it has otherwise.
+      if ('sso' in changes && !changes.sso) await endAccess(id);
       await record(id, Object.keys(changes).join(' '), origin);
       return client.secrets.some(({ digest }) => digest === kept.digest) ? { client, secret } : { client };
     },
@@ -208,20 +208,20 @@ export function createClients(options: ClientsOptions): Clients {
 
     async disable(id, origin = {}) {
       await change(id, (client) => ({ ...client, disabledAt: client.disabledAt ?? now() }));
-      await endGrants(id);
+      await endAccess(id);
       await record(id, 'disabled', origin);
     },
 
     async enable(id, origin = {}) {
       // What a crash during disabling left behind must not come back to life. An active app keeps its grants.
-      if ((await clients.get(id))?.disabledAt !== undefined) await endGrants(id);
+      if ((await clients.get(id))?.disabledAt !== undefined) await endAccess(id);
       await change(id, ({ disabledAt: _, ...client }) => client);
       await record(id, 'enabled', origin);
     },
 
     async remove(id, origin = {}) {
       if (!(await clients.delete(id))) throw new AppError('not_found', 'there is no such app');
-      await endGrants(id);
+      await endAccess(id);
       await audit.record({ ...origin, type: 'app_deleted', clientId: id });
     },
   };

@@ -68,7 +68,8 @@ export function createAppsAccess({
       const all = [...new Set([...(known?.scopes ?? []), ...scopes])].filter((scope) => scope !== '');
       found.set(clientId, { clientId, scopes: all, since: Math.min(since, known?.since ?? since) });
     };
-    for (const { clientId, scopes, grantedAt } of await consents.list(accountId)) add(clientId, scopes, grantedAt);
+    for (const { clientId, scopes, scopesByWord, grantedAt } of await consents.list(accountId))
+      add(clientId, [...scopes, ...scopesByWord], grantedAt);
     for await (const { key, value } of entriesOf(storage, accountGroup(accountId))) {
       if (!key.startsWith('Grant:')) continue;
       const { clientId, openid, iat } = Grant.parse(value);

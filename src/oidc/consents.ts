@@ -10,18 +10,22 @@ const Consent = z.object({
   accountId: z.string(),
   clientId: z.string(),
   scopes: z.array(z.string()),
+  /** What nobody was asked about: an app that signs the person in by its word has it, for as long as it may do that. */
+  scopesByWord: z.array(z.string()).default([]),
   claims: z.array(z.string()),
   /** When it was first allowed anything. */
   grantedAt: z.number().int(),
 });
 export type Consent = z.infer<typeof Consent>;
 
+type Answer = Pick<Consent, 'accountId' | 'clientId'> & Partial<Pick<Consent, 'scopes' | 'scopesByWord' | 'claims'>>;
+
 export interface Consents {
   get(accountId: string, clientId: string): Promise<Consent | undefined>;
   /** All that a person has allowed. */
   list(accountId: string): Promise<Consent[]>;
   /** Adds to what was allowed before. */
-  remember(consent: Omit<Consent, 'grantedAt'>): Promise<void>;
+  remember(answer: Answer): Promise<void>;
   forget(accountId: string, clientId: string): Promise<void>;
 }
 
@@ -37,13 +41,15 @@ export function createConsents({ storage, now }: { storage: Storage; now: () => 
     get: (accountId, clientId) => consents.get(idOf(accountId, clientId)),
     list: (accountId) => Array.fromAsync(consents.all(consentGroup(accountId))),
 
-    async remember({ accountId, clientId, scopes, claims }) {
+    async remember({ accountId, clientId, scopes = [], scopesByWord = [], claims = [] }) {
       const id = idOf(accountId, clientId);
       const groups = [consentGroup(accountId), `consents:client:${clientId}`];
-      if (await consents.insert(id, { accountId, clientId, scopes, claims, grantedAt: now() }, { groups })) return;
+      const first = { accountId, clientId, scopes, scopesByWord, claims, grantedAt: now() };
+      if (await consents.insert(id, first, { groups })) return;
       await consents.update(id, (known) => ({
         ...known,
         scopes: union(known.scopes, scopes),
+        scopesByWord: union(known.scopesByWord, scopesByWord),
         claims: union(known.claims, claims),
       }));
     },

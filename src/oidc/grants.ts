@@ -9,7 +9,7 @@ import type { Accounts } from '../accounts/accounts.ts';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import { OPENID_SCOPE_SET } from './claims.ts';
-import type { Consents } from './consents.ts';
+import type { Consent, Consents } from './consents.ts';
 import type { ConsentPolicy, Requested } from './prompts.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
 
@@ -62,14 +62,25 @@ export function createGrants({ accounts, clients, consents }: GrantsOptions): Gr
     return clientId !== CONSOLE_CLIENT_ID && (await clients.findActive(clientId))?.trusted !== true;
   }
 
+  /** What an app has by its own word, as far as it may still sign this person in and give it. */
+  async function byWord({ accountId, clientId, scopesByWord }: Consent): Promise<string[]> {
+    const [client, account] = await Promise.all([clients.findActive(clientId), accounts.get(accountId)]);
+    const { organizationIds = [], permissions = [] } = client?.sso ?? {};
+    if (!account?.organizationId || account.administrator || !organizationIds.includes(account.organizationId))
+      return [];
+    return scopesByWord.filter((scope) => OPENID_SCOPE_SET.has(scope) || permissions.includes(scope));
+  }
+
   /** Where an answer is needed, the remembered one counts. */
   async function allowed(ctx: KoaContextWithOIDC, asked: Requested): Promise<Requested> {
     if (!(await isNeeded(ctx))) return asked;
     const { client, account } = entities(ctx);
     const consent = await consents.get(account.accountId, client.clientId);
+    if (!consent) return { scopes: [], claims: [] };
+    const scopes = new Set([...consent.scopes, ...(await byWord(consent))]);
     return {
-      scopes: asked.scopes.filter((scope) => consent?.scopes.includes(scope)),
-      claims: asked.claims.filter((claim) => consent?.claims.includes(claim)),
+      scopes: asked.scopes.filter((scope) => scopes.has(scope)),
+      claims: asked.claims.filter((claim) => consent.claims.includes(claim)),
     };
   }
 

@@ -4,7 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
-import { AppError } from '../errors.ts';
+import { AppError, unlessGone } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import {
@@ -67,12 +67,12 @@ export interface Sessions {
    * @throws {AppError} `not_found` when the account has no such session.
    */
   end(accountId: string, uid: string): Promise<void>;
-  /** Ends every grant of an app, and with them its codes and tokens. Safe to repeat. */
-  endGrants(clientId: string): Promise<void>;
+  /** Ends every grant of an app, and with them its codes and tokens, and every session that began by its word. Safe to repeat. */
+  endAllOfClient(clientId: string): Promise<void>;
   /** Those of an account that are there now, last active first. */
   list(accountId: string): Promise<BrowserSession[]>;
   /** Writes down by which app's word a session began, once it has been visited. */
-  noteSignedInBy(uid: string, clientId: string): Promise<void>;
+  noteSignedInBy(uid: string, by: { accountId: string; clientId: string }): Promise<void>;
   /** Writes down that somebody was here with their session, at most once a minute. */
   noteVisit(visit: Omit<BrowserSession, 'createdAt' | 'lastActiveAt' | 'signedInBy'>): Promise<void>;
 }
@@ -86,6 +86,8 @@ export interface SessionsOptions {
 export function createSessions({ storage, now, notices }: SessionsOptions): Sessions {
   const visits = collection(storage, { kind: 'browser-session', version: 1, schema: BrowserSession });
   const visitsGroup = (accountId: string) => `browser-sessions:account:${accountId}`;
+  const visitGroups = (accountId: string) => [accountGroup(accountId), visitsGroup(accountId)];
+  const begunGroup = (clientId: string) => `browser-sessions:client:${clientId}`;
   const noted = new LRUCache<string, number>({ max: 10_000 });
 
   async function find(accountId: string, uid: string): Promise<{ key: string; session: EngineSession } | undefined> {
@@ -113,15 +115,25 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
     const { uid, accountId, address, userAgent, lastActiveAt } = visit;
     const known = await visits.get(uid);
     if (!known) {
-      const groups = [accountGroup(accountId), visitsGroup(accountId)];
-      await visits.insert(uid, visit, { ttl: KEPT, groups });
+      await visits.insert(uid, visit, { ttl: KEPT, groups: visitGroups(accountId) });
     } else if (lastActiveAt - known.lastActiveAt >= VISIT_INTERVAL) {
       // A store that cannot be written to is no reason to show nothing to who is signed in.
       await visits.update(uid, (current) => ({ ...current, address, userAgent, lastActiveAt })).catch(() => undefined);
     }
   }
 
+  async function end(accountId: string, uid: string): Promise<void> {
+    const found = await find(accountId, uid);
+    if (!found) throw new AppError('not_found', 'there is no such session');
+    await noteLogouts(accountId, found.session);
+    await eraseSession(storage, uid);
+    await endGrantsOf(found.session);
+    await visits.delete(uid);
+  }
+
   return {
+    end,
+
     async endAll(accountId, { except } = {}) {
       const kept = except === undefined ? undefined : await find(accountId, except);
       const keptKeys = kept ? [kept.key, sessionUidKey(String(except)), `browser-session:${except}`] : [];
@@ -132,16 +144,11 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
       await eraseOfAccount(storage, accountId, (key) => !keptKeys.includes(key));
     },
 
-    async end(accountId, uid) {
-      const found = await find(accountId, uid);
-      if (!found) throw new AppError('not_found', 'there is no such session');
-      await noteLogouts(accountId, found.session);
-      await eraseSession(storage, uid);
-      await endGrantsOf(found.session);
-      await visits.delete(uid);
+    async endAllOfClient(clientId) {
+      await eraseGroup(storage, clientGroup(clientId));
+      const begun = await Array.fromAsync(visits.all(begunGroup(clientId)));
+      for (const { accountId, uid } of begun) await end(accountId, uid).catch(unlessGone);
     },
-
-    endGrants: (clientId) => eraseGroup(storage, clientGroup(clientId)),
 
     async list(accountId) {
       const known = await Array.fromAsync(visits.all(visitsGroup(accountId)));
@@ -149,8 +156,9 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
       return known.filter((_, index) => live[index]).sort((a, b) => b.lastActiveAt - a.lastActiveAt);
     },
 
-    async noteSignedInBy(uid, clientId) {
-      await visits.update(uid, (visit) => ({ ...visit, signedInBy: clientId }));
+    async noteSignedInBy(uid, { accountId, clientId }) {
+      const groups = [...visitGroups(accountId), begunGroup(clientId)];
+      await visits.update(uid, (visit) => ({ ...visit, signedInBy: clientId }), { groups });
     },
 
     async noteVisit(visit) {

@@ -152,7 +152,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
   ) {
     const session = await findSession(ctx);
     const isThere = session !== undefined && session.account.id === arrival?.account.id;
-    let signedInBy: string | undefined;
+    let signIn: SignIn | undefined;
 
     async function prove(): Promise<InteractionResults> {
       const origin = { address: ctx.ip, userAgent: ctx.get('User-Agent') || undefined };
@@ -161,9 +161,9 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
         await sessions.end(session.account.id, session.uid).catch(unlessGone);
         await audit.record({ ...origin, type: 'sign_out', accountId: session.account.id });
       }
-      const scopes = [...KNOWN_TO_PARTNER, ...partnerSignIn.scopeFor(client, account)];
-      await consents.remember({ accountId: account.id, clientId: client.id, scopes, claims: [] });
-      signedInBy = client.id;
+      const scopesByWord = [...KNOWN_TO_PARTNER, ...partnerSignIn.scopeFor(client, account)];
+      await consents.remember({ accountId: account.id, clientId: client.id, scopesByWord });
+      signIn = { account, client };
       return { login: { accountId: account.id, acr: ACR_SSO, amr: [AMR_SSO], ts: now() } };
     }
 
@@ -172,8 +172,9 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
       keepSession: isThere,
       prove: () => (clientId === undefined ? prove() : prove().catch(asRefusal)),
     });
-    if (signedInBy !== undefined && answer.sessionUid !== undefined && !isThere) {
-      await sessions.noteSignedInBy(answer.sessionUid, signedInBy);
+    if (signIn !== undefined && answer.sessionUid !== undefined && !isThere) {
+      const { account, client } = signIn;
+      await sessions.noteSignedInBy(answer.sessionUid, { accountId: account.id, clientId: client.id });
     }
     return answer;
   }

@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { Email, Profile } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import type { IssueAccessToken } from '../credentials/exchange.ts';
-import { AppError } from '../errors.ts';
+import { AppError, unlessGone } from '../errors.ts';
 import { basicCredentials } from '../http/authorization.ts';
 import { form } from '../http/form.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
@@ -87,7 +87,8 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
       const begun = account ? await sessions.list(account.id) : [];
       for (const { uid, accountId, signedInBy } of begun) {
         if (signedInBy !== client.id) continue;
-        await sessions.end(accountId, uid);
+        // The person may be quicker, or the partner's other server.
+        await sessions.end(accountId, uid).catch(unlessGone);
         await audit.record({ ...originOf(ctx), type: 'session_ended', accountId, clientId: client.id });
       }
       ctx.status = 204;

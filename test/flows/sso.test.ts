@@ -305,6 +305,38 @@ onEachEngine((openStore) => {
     });
   });
 
+  describe('the session of somebody whom an app signed in', () => {
+    const ends: [string, (id: string) => Promise<unknown>][] = [
+      ['loses the right to it', (id) => app.directory.clients.update(id, { sso: undefined })],
+      ['is disabled', (id) => app.directory.clients.disable(id)],
+      ['is deleted', (id) => app.directory.clients.remove(id)],
+    ];
+    for (const [what, end] of ends) {
+      it(`ends when the app ${what}; those that people began themselves stay`, async () => {
+        const who = await newPartner({ organizationId: partner.organizationId });
+        const person = user();
+        await app.person({ email: person.email, organizationId: partner.organizationId });
+        const [theirs, others] = [await signedIn(person, who), await signedIn(person)];
+        const own = flows.browser();
+        await walk(own, `${app.issuer}/account`, { email: person.email, password: PASSWORD });
+        await app.directory.clients.update(who.id, { name: 'Renamed' });
+        expect(await isSignedIn(cookiesOf(theirs)), 'whatever else is changed').to.equal(true);
+        await end(who.id);
+        const signedInNow = await Promise.all([theirs, others, own].map((each) => isSignedIn(cookiesOf(each))));
+        expect(signedInNow).to.deep.equal([false, true, true]);
+      });
+    }
+
+    it('is ended once, however often that is asked for at the same time', async () => {
+      const person = user();
+      for (let count = 0; count < 3; count++) await signedIn(person);
+      const end = () => askAsPartner(app.issuer, 'logout', partner, { email: person.email });
+      const answers = await Promise.all([end(), end(), end(), end()]);
+      expect(answers.map(({ status }) => status)).to.deep.equal([204, 204, 204, 204]);
+      expect(await sessionsOf(person)).to.deep.equal([]);
+    });
+  });
+
   describe('somebody else who is signed in to the browser', () => {
     async function shared() {
       const [first, second] = [user({ first_name: 'Fay' }), user({ first_name: 'Sid' })];
@@ -486,6 +518,35 @@ onEachEngine((openStore) => {
       expect(refused.get('error')).to.equal('consent_required');
       const page = await silently(browser, { scope: 'openid phone', prompt: '' });
       expect(page.text).to.contain('name="decision"');
+    });
+
+    it('that nobody gave counts only for as long as the app may sign this person in', async () => {
+      const elsewhere = (await app.directory.organizations.create({ name: 'Elsewhere' })).id;
+      const { accounts, clients } = app.directory;
+      const cases: [string, string | null, (who: Partner, id: string) => Promise<unknown>][] = [
+        ['nothing changed', null, async () => {}],
+        ['the right is gone', 'consent_required', (who) => clients.update(who.id, { sso: undefined })],
+        [
+          'the ceiling is lower',
+          'consent_required',
+          async (who) => {
+            const { sso } = (await clients.get(who.id)) ?? {};
+            await clients.update(who.id, { sso: sso && { ...sso, permissions: ['reports'] } });
+          },
+        ],
+        ['another organization', 'consent_required', (_, id) => accounts.update(id, { organizationId: elsewhere })],
+        ['an administrator', 'consent_required', (_, id) => accounts.update(id, { administrator: true })],
+      ];
+      for (const [what, error, change] of cases) {
+        const who = await newPartner({ organizationId: partner.organizationId });
+        const { id, email } = await app.person({ organizationId: partner.organizationId, permissions: ['users'] });
+        await signedIn({ email }, who);
+        await change(who, id);
+        const own = flows.browser();
+        await walk(own, `${app.issuer}/account`, { email, password: PASSWORD });
+        const answer = fragmentOf((await silently(own, { scope: 'openid users' }, who)).url);
+        expect(answer.get('error'), what).to.equal(error);
+      }
     });
 
     it('that is missing is an error to an app that wants no page, and a page to others, who are signed in by then', async () => {
