@@ -38,14 +38,14 @@ export function fillFromProvider(provider: IdentityProvider): IdentityProviderFo
 }
 
 export function newProviderOf(sent: IdentityProviderForm): NewIdentityProvider {
-  return { id: sent.id.trim(), kind: sent.kind, issuer: filled(sent.issuer), ...changesOf(sent) };
+  const { kind, issuer, base_url: baseUrl } = sent;
+  return { id: sent.id.trim(), kind, issuer: filled(issuer), baseUrl: filled(baseUrl), ...changesOf(sent) };
 }
 
 /** An empty secret leaves the one that is there. */
 export function changesOf(sent: IdentityProviderForm): IdentityProviderChanges {
   return {
     name: filled(sent.name),
-    baseUrl: filled(sent.base_url),
     clientId: filled(sent.client_id),
     signIn: sent.sign_in === 'yes',
     newPeople: newPeopleOf(sent),

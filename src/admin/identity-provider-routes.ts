@@ -111,8 +111,8 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
         pages.redirect(ctx, pathOf(provider.id), 'provider_saved');
       } catch (error) {
         // What cannot be changed is shown as it is.
-        const { id, kind, issuer } = fillFromProvider(provider);
-        await showForm(ctx, visitor, { filled: { ...sent, id, kind, issuer }, provider, error });
+        const { id, kind, issuer, base_url } = fillFromProvider(provider);
+        await showForm(ctx, visitor, { filled: { ...sent, id, kind, issuer, base_url }, provider, error });
       }
     }),
   );

@@ -25,8 +25,8 @@ const NewIdentityProvider = IdentityProvider.pick({
 }).extend({ clientSecret: Secret.optional(), newPeople: NewPeople.default({ policy: 'refuse' }) });
 export type NewIdentityProvider = z.input<typeof NewIdentityProvider>;
 
-/** What is present but undefined is removed; whatever is absent stays. Kind and issuer say who people are, and never change. */
-const IdentityProviderChanges = IdentityProvider.pick({ name: true, baseUrl: true, clientId: true }).extend({
+/** What is present but undefined is removed; whatever is absent stays. Kind, issuer and base URL say who people are, and never change. */
+const IdentityProviderChanges = IdentityProvider.pick({ name: true, clientId: true }).extend({
   clientSecret: Secret.optional(),
   signIn: z.boolean().optional(),
   newPeople: NewPeople.optional(),
