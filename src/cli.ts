@@ -284,8 +284,7 @@ async function allowPartnerSignIn(
   clientId: string,
   options: PartnerSignInOptions,
 ): Promise<Result> {
-  const known = await clients.get(clientId);
-  if (!known) throw new AppError('not_found', 'there is no such app');
+  const known = await clients.find(clientId);
   const { client } = await clients.update(clientId, {
     permissions: [...new Set([...known.permissions, ...options.permission])],
     sso: {

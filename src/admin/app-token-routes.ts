@@ -24,7 +24,7 @@ export interface AppTokenRoutesOptions {
   issuer: string;
   pages: AdminConsole;
   forms: OneTimeForms;
-  clients: Pick<Clients, 'get'>;
+  clients: Pick<Clients, 'find'>;
   appTokens: AppTokens;
   identityProviders: Pick<IdentityProviders, 'list'>;
 }
@@ -37,7 +37,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
   router.get(
     '/new',
     pages.recentlySignedIn(async function showNewToken(ctx, visitor) {
-      await showForm(ctx, visitor, { app: await existing(ctx.params.id), filled: AppTokenForm.parse({}) });
+      await showForm(ctx, visitor, { app: await clients.find(ctx.params.id), filled: AppTokenForm.parse({}) });
     }),
   );
 
@@ -45,7 +45,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
     '/new',
     form(),
     pages.recentlySignedIn(async function createToken(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       const sent = parseInput(AppTokenForm, ctx.request.body);
       if (!(await forms.take(visitor.account.id, sent.form))) return pages.redirect(ctx, pathOf(app), 'form_used');
       const wanted = {
@@ -71,7 +71,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
   router.get(
     '/:token/revoke',
     pages.recentlySignedIn(async function confirmRevocation(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       const token = (await appTokens.list(app.id)).find(({ id }) => id === ctx.params.token);
       if (!token) throw new AppError('not_found', 'there is no such app token');
       const about = { name: app.name, detail: app.id, secret: { hint: token.hint.slice(-4) } };
@@ -84,7 +84,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
     '/:token/revoke',
     form(),
     pages.recentlySignedIn(async function revokeToken(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       await appTokens.revoke(app.id, String(ctx.params.token), actsFrom(visitor));
       pages.redirect(ctx, pathOf(app), 'app_token_revoked');
     }),
@@ -98,12 +98,6 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
     const providers = await identityProviders.list();
     const data = { app, filled, problem, providers, form: await forms.open(visitor.account.id) };
     await pages.render(ctx, visitor, { section: 'apps', view: 'app-token-new', data });
-  }
-
-  async function existing(id: unknown): Promise<Client> {
-    const client = await clients.get(String(id));
-    if (!client) throw new AppError('not_found', 'there is no such app');
-    return client;
   }
 
   return router;

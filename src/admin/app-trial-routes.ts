@@ -68,7 +68,7 @@ const TokenForm = z.object({ code: Answer.shape.code, client_secret: z.string().
 export interface AppTrialRoutesOptions {
   issuer: string;
   pages: AdminConsole;
-  clients: Pick<Clients, 'get'>;
+  clients: Pick<Clients, 'find' | 'get'>;
   choices: Choices;
   trials: AppTrials;
   run: TrialRun;
@@ -82,7 +82,7 @@ export function appTrialRoutes({ issuer, pages, clients, choices, trials, run, a
   router.get(
     `${APPS}/:id/try`,
     pages.recentlySignedIn(async function showStart(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       const { openid, permissions } = await offered(app);
       const data = { app, flows: flowsOf(app), openid, permissions };
       await show(ctx, visitor, { view: 'app-try', data });
@@ -93,7 +93,7 @@ export function appTrialRoutes({ issuer, pages, clients, choices, trials, run, a
     `${APPS}/:id/try`,
     form({ fields: FIELDS }),
     pages.recentlySignedIn(async function begin(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       const sent = parseInput(TrialForm, ctx.request.body);
       if (!flowsOf(app).includes(sent.flow)) throw new AppError('conflict', 'this app cannot be tried so');
       const { openid, permissions } = await offered(app);
@@ -119,7 +119,7 @@ export function appTrialRoutes({ issuer, pages, clients, choices, trials, run, a
   router.get(
     `${APPS}/:id/try/:trial`,
     pages.signedIn(async function showRequest(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       const trial = await trials.get(visitor.account.id, String(ctx.params.trial));
       if (trial?.clientId !== app.id) return refuse(ctx, visitor);
       const request = authorizationRequest(trial, issuer);
@@ -161,7 +161,7 @@ export function appTrialRoutes({ issuer, pages, clients, choices, trials, run, a
         const { id, trial: trialId } = ctx.params as { id: string; trial: string };
         const { code, client_secret: secret } = parseInput(TokenForm, ctx.request.body);
         const trial = await trials.get(visitor.account.id, trialId);
-        const app = await existing(id);
+        const app = await clients.find(id);
         if (trial?.clientId !== app.id || trial.flow !== 'code' || code === undefined) return refuse(ctx, visitor);
         const answer = { code, state: trial.id, iss: issuer };
         if (secret === '') return askForSecret(ctx, visitor, { app, trial, answer, problem: true });
@@ -263,12 +263,6 @@ export function appTrialRoutes({ issuer, pages, clients, choices, trials, run, a
     const known = (await choices.permissions()).filter(({ name }) => permissions.includes(name));
     const builtIn = permissions.includes(BUILT_IN_PERMISSION) ? [{ name: BUILT_IN_PERMISSION }] : [];
     return { openid: OPENID, permissions: [...builtIn, ...known] };
-  }
-
-  async function existing(id: unknown): Promise<Client> {
-    const client = await clients.get(String(id));
-    if (!client) throw new AppError('not_found', 'there is no such app');
-    return client;
   }
 
   return router;

@@ -4,7 +4,6 @@ import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import type { Visitor } from '../console/console.ts';
-import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import type { Choices } from './choices.ts';
@@ -23,7 +22,7 @@ const FIELDS = 400;
 
 export interface PartnerSignInRoutesOptions {
   pages: AdminConsole;
-  clients: Pick<Clients, 'get' | 'update'>;
+  clients: Pick<Clients, 'find' | 'update'>;
   choices: Choices;
 }
 
@@ -34,7 +33,7 @@ export function partnerSignInRoutes({ pages, clients, choices }: PartnerSignInRo
   router.get(
     '/',
     pages.recentlySignedIn(async function showCeiling(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       await showForm(ctx, visitor, { app, filled: fillFrom(app) });
     }),
   );
@@ -43,7 +42,7 @@ export function partnerSignInRoutes({ pages, clients, choices }: PartnerSignInRo
     '/',
     form({ fields: FIELDS }),
     pages.recentlySignedIn(async function changeCeiling(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       const sent = parseInput(PartnerSignInForm, ctx.request.body);
       const found = problemsOf(sent, app);
       const save = () => clients.update(app.id, { sso: ceilingOf(sent) }, actsFrom(visitor));
@@ -57,7 +56,7 @@ export function partnerSignInRoutes({ pages, clients, choices }: PartnerSignInRo
   router.get(
     '/end',
     pages.recentlySignedIn(async function confirmEnd(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       const about = { name: app.name, detail: app.id, back: pathOf(app), action: ctx.path };
       const data = { ...about, what: 'partner_sign_in_end', danger: true };
       await pages.render(ctx, visitor, { section: 'apps', view: 'confirm', data });
@@ -68,7 +67,7 @@ export function partnerSignInRoutes({ pages, clients, choices }: PartnerSignInRo
     '/end',
     form(),
     pages.recentlySignedIn(async function endPartnerSignIn(ctx, visitor) {
-      const app = await existing(ctx.params.id);
+      const app = await clients.find(ctx.params.id);
       await clients.update(app.id, { sso: undefined }, actsFrom(visitor));
       pages.redirect(ctx, pathOf(app), 'partner_sign_in_ended');
     }),
@@ -95,12 +94,6 @@ export function partnerSignInRoutes({ pages, clients, choices }: PartnerSignInRo
     const names = await choices.organizationNames(chosen);
     const others = (await choices.organizations()).filter(({ id }) => !names.has(id));
     return [...[...names].map(([id, name]) => ({ id, name })), ...others];
-  }
-
-  async function existing(id: unknown): Promise<Client> {
-    const client = await clients.get(String(id));
-    if (!client) throw new AppError('not_found', 'there is no such app');
-    return client;
   }
 
   return router;

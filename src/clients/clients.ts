@@ -59,6 +59,8 @@ export interface Clients {
   create(input: NewClient, origin?: Origin): Promise<{ client: Client; secret?: string }>;
   /** The app, also when disabled. */
   get(id: string): Promise<Client | undefined>;
+  /** The same. @throws {AppError} `not_found` */
+  find(id: string): Promise<Client>;
   /** The app when it may act now. */
   findActive(id: string): Promise<Client | undefined>;
   /** In the order of their ids, the disabled ones included. */
@@ -122,7 +124,7 @@ export function createClients(options: ClientsOptions): Clients {
   /** @throws {AppError} `not_found`, or what `next` throws. */
   async function change(id: string, next: (client: Client) => Client): Promise<Client> {
     const changed = await clients.update(id, (client) => ({ ...next(client), updatedAt: now() }));
-    if (!changed) throw new AppError('not_found', 'there is no such app');
+    if (!changed) throw noSuchApp();
     return changed;
   }
 
@@ -136,6 +138,12 @@ export function createClients(options: ClientsOptions): Clients {
 
   return {
     get: (id) => clients.get(id),
+
+    async find(id) {
+      const client = await clients.get(id);
+      if (!client) throw noSuchApp();
+      return client;
+    },
 
     async findActive(id) {
       const client = await clients.get(id);
@@ -220,7 +228,7 @@ export function createClients(options: ClientsOptions): Clients {
     },
 
     async remove(id, origin = {}) {
-      if (!(await clients.delete(id))) throw new AppError('not_found', 'there is no such app');
+      if (!(await clients.delete(id))) throw noSuchApp();
       await endAccess(id);
       await audit.record({ ...origin, type: 'app_deleted', clientId: id });
     },
@@ -252,6 +260,10 @@ function checkFlows({ public: isPublic, implicit, clientCredentials, redirectUri
 
 function hasSecrets({ public: isPublic, jwks }: { public: boolean; jwks?: Client['jwks'] }): boolean {
   return !isPublic && jwks === undefined;
+}
+
+function noSuchApp(): AppError {
+  return new AppError('not_found', 'there is no such app');
 }
 
 /** 256 random bits: far beyond guessing, so that a fast digest is enough to store it. */
