@@ -184,6 +184,24 @@ onEachEngine((openStore) => {
     }
   });
 
+  it('ends no token but the one that it got', async () => {
+    const client = await app.client({ implicit: true, trusted: true });
+    const others = [
+      { client: await app.client({ implicit: true, trusted: true }), person: admin },
+      { client, person: await app.person() },
+    ];
+    for (const { client: theirs, person } of others) {
+      const request = { response_type: 'id_token token', redirect_uri: theirs.redirectUri, nonce: 'x' };
+      const url = flows.authorizeUrl(theirs, { ...request, scope: 'openid' });
+      const { url: got } = await walk(createBrowser(app.issuer), url, person);
+      const token = String(new URLSearchParams(got.hash.slice(1)).get('access_token'));
+      const answer = new URLSearchParams((await answerTo(await begin(client, { flow: 'implicit' }))).hash.slice(1));
+      answer.set('access_token', token);
+      expect(await statusOf(browser.submit(CALLBACK, { answer: `${answer}` }))).to.equal(200);
+      expect((await flows.userinfo(token)).status).to.equal(200);
+    }
+  });
+
   it('says in words what went wrong, and what to do', async () => {
     const client = await app.client();
     const page = await begin(client, { asks_again: 'yes' });
