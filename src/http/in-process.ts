@@ -3,7 +3,6 @@
  * container it need not be able to reach its own public address.
  */
 import type { RequestListener } from 'node:http';
-import inject from 'light-my-request';
 
 export interface InProcessRequest {
   path: string;
@@ -22,6 +21,8 @@ export function createInProcess(handler: () => RequestListener): InProcess {
   let handle: RequestListener | undefined;
   return async function request({ path, headers = {}, form, address, userAgent = '' }) {
     handle ??= handler();
+    // Loaded when it is needed: it takes memory that most servers never use.
+    const { inject } = await import('light-my-request');
     const type = form ? { 'content-type': 'application/x-www-form-urlencoded' } : {};
     const response = await inject(handle, {
       method: form ? 'POST' : 'GET',

@@ -1,11 +1,9 @@
 /** The code flows at all providers: one each, made anew when the provider is changed, and how long anybody waits for it. */
 import { LRUCache } from 'lru-cache';
 import type { Outbound } from '../http/outbound.ts';
-import { createGitHubSignIn } from './github-sign-in.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
 import type { CodeFlow, CodeFlowOptions, SignedIn, SignInRequest, Unguessable } from './oauth-client.ts';
-import { createOpenIdSignIn } from './openid-sign-in.ts';
 import { ProviderUnavailable } from './proof.ts';
 import { createUpstream } from './upstream.ts';
 
@@ -32,10 +30,10 @@ export function callbackPath(identityProviderId: string): string {
 }
 
 export function createCodeFlows({ issuer, now, request, secretOf }: CodeFlowsOptions): CodeFlows {
-  const flows = new LRUCache<string, CodeFlow>({ max: 100 });
+  const flows = new LRUCache<string, Promise<CodeFlow>>({ max: 100 });
   const redirectUri = ({ id }: IdentityProvider) => `${issuer}${callbackPath(id)}`;
 
-  function flowOf(identityProvider: IdentityProvider): CodeFlow {
+  function flowOf(identityProvider: IdentityProvider): Promise<CodeFlow> {
     const key = JSON.stringify(identityProvider);
     const known = flows.get(key);
     if (known) return known;
@@ -47,7 +45,8 @@ export function createCodeFlows({ issuer, now, request, secretOf }: CodeFlowsOpt
 
   return {
     async authorizationUrl(identityProvider, wanted) {
-      return flowOf(identityProvider).authorizationUrl({ ...wanted, redirectUri: redirectUri(identityProvider) });
+      const flow = await flowOf(identityProvider);
+      return flow.authorizationUrl({ ...wanted, redirectUri: redirectUri(identityProvider) });
     },
 
     async redeem(identityProvider, query, expected) {
@@ -56,11 +55,18 @@ export function createCodeFlows({ issuer, now, request, secretOf }: CodeFlowsOpt
         signal.addEventListener('abort', () => reject(new ProviderUnavailable('took too long')));
       });
       const callback = new URL(`${redirectUri(identityProvider)}?${query}`);
-      return Promise.race([flowOf(identityProvider).redeem(callback, expected), tooLate]);
+      const flow = await flowOf(identityProvider);
+      return Promise.race([flow.redeem(callback, expected), tooLate]);
     },
   };
 }
 
-function flowOfKind(options: CodeFlowOptions): CodeFlow {
-  return options.identityProvider.kind === 'github' ? createGitHubSignIn(options) : createOpenIdSignIn(options);
+/** Loaded when somebody signs in so: openid-client takes memory that most servers never need. */
+async function flowOfKind(options: CodeFlowOptions): Promise<CodeFlow> {
+  if (options.identityProvider.kind === 'github') {
+    const { createGitHubSignIn } = await import('./github-sign-in.ts');
+    return createGitHubSignIn(options);
+  }
+  const { createOpenIdSignIn } = await import('./openid-sign-in.ts');
+  return createOpenIdSignIn(options);
 }

@@ -2,19 +2,13 @@
 import { authorizationCodeGrant, buildAuthorizationUrl, calculatePKCECodeChallenge } from 'openid-client';
 import { z } from 'zod';
 import { GITHUB_API } from './github.ts';
-import type { IdentityProvider } from './identity-provider.ts';
 import { type CodeFlow, type CodeFlowOptions, configure, type SignedIn } from './oauth-client.ts';
 import { ProviderUnavailable } from './proof.ts';
+import { githubAddress } from './provider-address.ts';
 import type { UpstreamAnswer } from './upstream.ts';
 
 const User = z.object({ id: z.int().positive(), login: z.string(), email: z.string().nullish() });
 const Emails = z.array(z.object({ email: z.string(), primary: z.boolean(), verified: z.boolean() }));
-
-/** Where people are, beside the API: github.com, and what Enterprise hosts and their clouds make of it. */
-export function githubAddress({ baseUrl = GITHUB_API }: Pick<IdentityProvider, 'baseUrl'>): string {
-  const { protocol, host, pathname } = new URL(baseUrl);
-  return `${protocol}//${host.replace(/^api\./, '')}${pathname.replace(/(\/api\/v3)?\/*$/, '')}`;
-}
 
 export function createGitHubSignIn(options: CodeFlowOptions): CodeFlow {
   const { identityProvider, ask } = options;

@@ -12,7 +12,7 @@ import {
 } from 'openid-client';
 import type { OutboundInit } from '../http/outbound.ts';
 import type { IdentityProvider } from './identity-provider.ts';
-import { ProviderUnavailable, type UpstreamProfile } from './proof.ts';
+import type { UpstreamProfile } from './proof.ts';
 import type { Upstream } from './upstream.ts';
 
 /** What a sign-in there is told apart by: all of it random, made for this one, and known to nobody else but `state`. */
@@ -88,10 +88,4 @@ function throughGuard(ask: Upstream): CustomFetch {
     const text = body === undefined ? null : JSON.stringify(body);
     return new Response(text, { status, headers: { 'content-type': 'application/json' } });
   };
-}
-
-/** What openid-client wraps when the provider gave no answer. */
-export function unavailableIn(error: unknown): ProviderUnavailable | undefined {
-  if (error instanceof ProviderUnavailable) return error;
-  return error instanceof Error ? unavailableIn(error.cause) : undefined;
 }

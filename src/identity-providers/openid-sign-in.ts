@@ -10,9 +10,9 @@ import {
 import { z } from 'zod';
 import { GOOGLE_ISSUERS } from './google.ts';
 import { ID_TOKEN_ALGORITHMS, profileIn } from './id-token.ts';
-import type { IdentityProvider } from './identity-provider.ts';
 import { type CodeFlow, type CodeFlowOptions, configure, type SignInRequest } from './oauth-client.ts';
 import { ProviderUnavailable } from './proof.ts';
+import { openIdAddress } from './provider-address.ts';
 import { remembered } from './remembered.ts';
 import type { Upstream } from './upstream.ts';
 
@@ -28,15 +28,6 @@ const Metadata = z.object({
   token_endpoint_auth_methods_supported: z.array(z.string()).optional(),
   authorization_response_iss_parameter_supported: z.boolean().optional(),
 });
-
-/** Where the provider is, and what it may call itself. */
-export function openIdAddress({
-  kind,
-  issuer,
-  baseUrl,
-}: Pick<IdentityProvider, 'kind' | 'issuer' | 'baseUrl'>): string {
-  return (kind === 'google' ? baseUrl : issuer) ?? GOOGLE_ISSUERS[0];
-}
 
 export function createOpenIdSignIn(options: CodeFlowOptions): CodeFlow {
   const { identityProvider, ask, now } = options;

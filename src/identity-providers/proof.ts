@@ -53,3 +53,9 @@ export class ProviderUnavailable extends Error {
     this.retryAfter = retryAfter;
   }
 }
+
+/** That the provider gave no answer, wherever in an error it is wrapped. */
+export function unavailableIn(error: unknown): ProviderUnavailable | undefined {
+  if (error instanceof ProviderUnavailable) return error;
+  return error instanceof Error ? unavailableIn(error.cause) : undefined;
+}

@@ -10,13 +10,12 @@ import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { createCodeFlows } from './code-flows.ts';
-import { githubAddress } from './github-sign-in.ts';
 import { canAskAgain, type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
 import { Link } from './link.ts';
 import type { Stranger } from './new-people.ts';
-import { unavailableIn } from './oauth-client.ts';
-import { openIdAddress } from './openid-sign-in.ts';
+import { unavailableIn } from './proof.ts';
+import { addressOf } from './provider-address.ts';
 
 /** Seconds that somebody may take to sign in at the provider. */
 const LIFETIME = 15 * 60;
@@ -202,8 +201,7 @@ function problemIn(error: Error & { error?: unknown }): string {
 function offerOf(provider: IdentityProvider, isNameShared: boolean): OfferedProvider {
   const { id, kind } = provider;
   const name = isNameShared ? `${nameOf(provider)} (${id})` : nameOf(provider);
-  const address = kind === 'github' ? githubAddress(provider) : openIdAddress(provider);
-  return { id, name, kind, address, canAskAgain: canAskAgain(provider) };
+  return { id, name, kind, address: addressOf(provider), canAskAgain: canAskAgain(provider) };
 }
 
 function secret(): string {

@@ -5,7 +5,7 @@
  */
 import type { RequestListener } from 'node:http';
 import type Koa from 'koa';
-import { inject, type Response } from 'light-my-request';
+import type { Response } from 'light-my-request';
 import type Provider from 'oidc-provider';
 import type { InteractionResults } from 'oidc-provider';
 import { ROUTES } from './provider.ts';
@@ -125,6 +125,8 @@ function createBrowser(ctx: Koa.Context, sent: Record<string, string>) {
 
   return {
     async get(listener: RequestListener, url: string): Promise<Response> {
+      // Loaded when it is needed: it takes memory that most servers never use.
+      const { inject } = await import('light-my-request');
       const response = await inject(listener as Parameters<typeof inject>[0], {
         method: 'GET',
         url,
