@@ -318,6 +318,20 @@ onEachEngine((openStore) => {
       expect(await accountOf('github', person)).to.equal(undefined);
     });
 
+    it('is linked only while the provider is one to sign in with', async () => {
+      const { identityProviders } = app.directory;
+      const { owner, person, visitor, page } = await claimant('active');
+      const link = () => visitor.submit(formOf(page.text).action, { email: owner.email, password: owner.password });
+      await identityProviders.update('github', { signIn: false });
+      expect((await link()).response?.status).to.equal(400);
+      await identityProviders.update('github', { signIn: true });
+      await identityProviders.disable('github');
+      expect((await link()).response?.status).to.equal(400);
+      expect(await accountOf('github', person)).to.equal(undefined);
+      await identityProviders.enable('github');
+      expect(pathOf(await link())).to.equal('/account');
+    });
+
     async function mailTo(address: string) {
       for (let look = 0; look < 50; look++) {
         const found = mails.received.find(({ to }) => to.includes(address));
