@@ -337,9 +337,9 @@ onEachEngine((openStore) => {
         expect(await statusOf(browser.open(path, init)), path).to.equal(403);
       }
     }
-    expect((await redeem(answer, { client_secret: client.secret })).text).to.contain('was revoked');
     const away = new URL(action, app.issuer).pathname.replace(client.id, (await app.client()).id);
-    expect(await statusOf(browser.submit(away, secret))).to.equal(400);
+    expect(await statusOf(browser.submit(away, secret)), 'as another app').to.equal(400);
+    expect((await redeem(answer, { client_secret: client.secret })).text).to.contain('was revoked');
     expect(await statusOf(browser.open('/admin/apps/none/try'))).to.equal(404);
     for (const flow of ['implicit', 'token']) {
       expect(await statusOf(begin(client, { flow })), flow).to.be.oneOf([400, 409]);
