@@ -96,7 +96,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     if (partner?.refusedAt !== undefined) throw denied('this person does not let your app sign them in');
   }
 
-  /** Undefined when somebody else's request was quicker. */
+  /** Without permissions yet: what is given is remembered first. Undefined when somebody else's request was quicker. */
   async function create(
     client: PartnerClient,
     organizationId: string,
@@ -105,14 +105,11 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
   ): Promise<Account | undefined> {
     if (!client.sso.createsPeople)
       throw denied('there is no account with this e-mail, and your app may not make accounts');
-    const { email, givenName, familyName, permissions = [] } = person;
-    const wanted = { email, givenName, familyName, organizationId, permissions };
-    const account = await accounts.create(wanted, origin).catch((error) => {
+    const { email, givenName, familyName } = person;
+    return accounts.create({ email, givenName, familyName, organizationId }, origin).catch((error) => {
       if (error instanceof AppError && error.code === 'conflict') return undefined;
       throw error;
     });
-    if (account) await partners.noteGiven(account.id, client.id, permissions);
-    return account;
   }
 
   /** An e-mail is claimed before its account is written. */
@@ -137,8 +134,8 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     const heldOtherwise = (current: Account) => current.permissions.filter((name) => !earlier.includes(name));
     const { permissions: wanted } = person;
     const given = wanted?.filter((name) => !heldOtherwise(account).includes(name)) ?? earlier;
-    if (!sameNames(given, earlier))
-      await partners.noteGiven(account.id, client.id, [...new Set([...earlier, ...given])]);
+    const sometime = [...new Set([...earlier, ...given])];
+    if (!sameNames(sometime, earlier)) await partners.noteGiven(account.id, client.id, sometime);
     const updated = await accounts.update(
       account.id,
       (current) => {
@@ -148,7 +145,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       },
       origin,
     );
-    if (!sameNames(given, earlier)) await partners.noteGiven(account.id, client.id, given);
+    if (!sameNames(given, sometime)) await partners.noteGiven(account.id, client.id, given);
     return updated;
   }
 
@@ -191,9 +188,8 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       assertDomain(sso, person.email);
       const by = { ...origin, clientId: client.id };
       const known = await accounts.findByEmail(person.email);
-      const made = known ? undefined : await create(client, organizationId, person, by);
-      if (made) return made;
-      const account = known ?? (await madeMeanwhile(person.email));
+      const made = known ?? (await create(client, organizationId, person, by));
+      const account = made ?? (await madeMeanwhile(person.email));
       await assertMaySignIn(client, organizationId, account);
       return refresh(client, organizationId, account, person, by);
     },

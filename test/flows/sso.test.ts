@@ -1,6 +1,7 @@
 import { mock } from 'node:test';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
+import { AppError } from '../../src/errors.ts';
 import { onEachEngine, PASSWORD, startApp, type TestApp, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
 import { createFlows, type Flows, formOf, fragmentOf, titleOf, walk } from '../support/flow.ts';
@@ -208,6 +209,26 @@ onEachEngine((openStore) => {
       expect(await held(person)).to.deep.equal([]);
       await tokenFor(person);
       expect(await held(person)).to.deep.equal(['users']);
+    });
+
+    it('can be taken back also when they were given as the store failed', async () => {
+      const { storage } = app.directory;
+      const { insert } = storage;
+      for (const kind of ['account', 'sso-partner']) {
+        const person = user({ permissions: 'users' });
+        storage.insert = async (key, ...rest) => {
+          const isWritten = await insert.call(storage, key, ...rest);
+          if (key.startsWith(`${kind}:`)) throw new AppError('temporarily_unavailable', 'gone after this write');
+          return isWritten;
+        };
+        const { status } = await askAsPartner(app.issuer, 'token', partner, person);
+        storage.insert = insert;
+        expect(status, kind).to.equal(503);
+        await tokenFor({ email: person.email, permissions: '' });
+        expect(await held(person), kind).to.deep.equal([]);
+        await tokenFor(person);
+        expect(await held(person), kind).to.deep.equal(['users']);
+      }
     });
 
     it('beyond the ceiling are refused by name, and nothing is written', async () => {
