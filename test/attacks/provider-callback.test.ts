@@ -159,6 +159,15 @@ onEachEngine((openStore) => {
       const inner = `/interaction/${login.url.pathname.split('/')[2]}/callback/github${back.search}`;
       for (const url of [back.href, inner]) await visitor.request(url, { method: 'HEAD' });
       expect((await visitor.open(back.href)).url.pathname).to.equal('/account');
+
+      const session = await signedIn();
+      const begun = await session.visitor.submit('/account/security/link/github', {});
+      const { search } = await agreeThere(begun.url, providers.somebody());
+      const link = `/account/security/callback/github${search}`;
+      expect((await session.visitor.request(link, { method: 'HEAD' })).status).to.equal(405);
+      expect(await linksOf(session)).to.equal(0);
+      await session.visitor.open(link);
+      expect(await linksOf(session)).to.equal(1);
     });
 
     it('belongs to the provider it was asked of, whichever sends it', async () => {

@@ -701,6 +701,16 @@ onEachEngine((openStore) => {
       expect(await verdict(token)).to.equal(401);
     });
 
+    it('is not made possible again by whoever the app itself has signed in', async () => {
+      const person = user();
+      await app.person({ email: person.email, organizationId: partner.organizationId });
+      const browser = await signedIn(person);
+      await browser.submit(`/account/apps/${partner.id}/sign-in/refuse`, {});
+      const asked = await browser.submit(`/account/apps/${partner.id}/sign-in/allow`, {});
+      expect(asked.url.pathname).to.match(/^\/interaction\//);
+      expect((await askAsPartner(app.issuer, 'token', partner, person)).status).to.equal(403);
+    });
+
     it('is seen and taken back by the person, together with the right to make another', async () => {
       const person = user();
       const browser = await signedIn(person);
