@@ -3,6 +3,7 @@ import { mock } from 'node:test';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
 import type { FakePerson } from '../examples/fake-providers/fake-provider.ts';
+import { AppError } from '../src/errors.ts';
 import type { NewPeople } from '../src/identity-providers/identity-provider.ts';
 import { onEachEngine, startApp, type TestApp, type TestClient, type TestStore } from './support/app.ts';
 import { type Browser, createBrowser, type Landing } from './support/browser.ts';
@@ -241,6 +242,34 @@ onEachEngine((openStore) => {
         expect(await eventsOf(account.id, 'account_created')).to.have.lengthOf(1);
       });
     }
+
+    it('gets one account, also when the store failed while it was made', async () => {
+      await takeNewPeople({ policy: 'active' });
+      const { storage } = app.directory;
+      const { insert } = storage;
+      for (const kind of ['identity-link', 'account']) {
+        for (const isWritten of [false, true]) {
+          const person = providers.somebody();
+          // Long enough ago for an e-mail whose account was never written to be free again.
+          mock.timers.enable({ apis: ['Date'], now: Date.now() - 10_000 });
+          storage.insert = async (key, ...rest) => {
+            if (!key.startsWith(`${kind}:`)) return insert.call(storage, key, ...rest);
+            if (isWritten) await insert.call(storage, key, ...rest);
+            throw new AppError('temporarily_unavailable', 'gone');
+          };
+          const failed = await signInWith({ browser: browser(), person }).finally(() => {
+            storage.insert = insert;
+          });
+          expect(failed.response?.status, kind).to.equal(503);
+          mock.timers.reset();
+          expect(pathOf(await signInWith({ browser: browser(), person })), `${kind}, ${isWritten}`).to.equal(
+            '/account',
+          );
+          const account = await app.directory.accounts.find(String(person.email));
+          expect(await accountOf('github', person)).to.equal(account.id);
+        }
+      }
+    });
 
     it('gets no account by an e-mail that the provider has not verified, and learns nothing of whose it is', async () => {
       await takeNewPeople({ policy: 'active' });

@@ -56,10 +56,11 @@ const NOBODY: Account = {
 
 export interface Accounts {
   /**
+   * @param id For who has to know it before; one that no account has had.
    * @throws {AppError} `conflict` when the e-mail is taken; `invalid_request` naming the field, for instance a password
    * that the policy refuses, or an organization or permission that does not exist.
    */
-  create(input: NewAccount, origin?: Origin): Promise<Account>;
+  create(input: NewAccount, origin?: Origin, id?: string): Promise<Account>;
   /** The account whatever its status. */
   get(id: string): Promise<Account | undefined>;
   /** The account when it may act now. */
@@ -198,12 +199,12 @@ export function createAccounts(options: AccountsOptions): Accounts {
       return account;
     },
 
-    async create(input, origin = {}) {
+    async create(input, origin = {}, id = randomUUID()) {
       const { password, ...wanted } = parseInput(NewAccount, input);
       const organization = await checkOrganization(wanted.organizationId);
       await checkPermissions(wanted.permissions);
       const passwordHash = password === undefined ? undefined : await hashChosen(password, wanted.email, organization);
-      const account: Account = { ...wanted, id: randomUUID(), passwordHash, createdAt: now(), updatedAt: now() };
+      const account: Account = { ...wanted, id, passwordHash, createdAt: now(), updatedAt: now() };
 
       await emails.claim(account.email, account.id);
       // Before the account rather than after it: an account without its event must not exist.

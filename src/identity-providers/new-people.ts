@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { type Account, Profile } from '../accounts/account.ts';
@@ -26,8 +27,8 @@ export type Welcome = (stranger: Stranger, origin?: Origin) => Promise<Account |
 
 export interface WelcomeOptions {
   storage: Storage;
-  accounts: Pick<Accounts, 'create' | 'get'>;
-  links: Pick<Links, 'add' | 'find'>;
+  accounts: Pick<Accounts, 'create' | 'findByEmail' | 'get'>;
+  links: Pick<Links, 'add' | 'find' | 'remove'>;
 }
 
 /** Seconds that making an account may take. */
@@ -39,7 +40,11 @@ const LOOKS = 20;
 export function createWelcome({ storage, accounts, links }: WelcomeOptions): Welcome {
   const leases = collection(storage, { kind: 'new-person', version: 1, schema: z.literal(true) });
 
-  async function makeAccount({ identityProvider, profile }: Stranger, origin: Origin): Promise<Account | undefined> {
+  async function makeAccount(
+    id: string,
+    { identityProvider, profile }: Stranger,
+    origin: Origin,
+  ): Promise<Account | undefined> {
     const { newPeople } = identityProvider;
     if (newPeople.policy === 'refuse' || profile.email === undefined) return undefined;
     const { givenName, familyName, nickname } = Profile.shape;
@@ -53,7 +58,7 @@ export function createWelcome({ storage, accounts, links }: WelcomeOptions): Wel
       status: newPeople.policy,
       organizationId: newPeople.organizationId,
     };
-    return accounts.create(person, origin).catch((error) => {
+    return accounts.create(person, origin, id).catch((error) => {
       if (error instanceof AppError && ['conflict', 'invalid_request'].includes(error.code)) return undefined;
       throw error;
     });
@@ -74,11 +79,19 @@ export function createWelcome({ storage, accounts, links }: WelcomeOptions): Wel
     return undefined;
   }
 
-  async function makeAndLink(stranger: Stranger, person: Person, origin: Origin): Promise<Account | undefined> {
+  /**
+   * Linked first: an account whose link could not be written would keep its e-mail, and nobody could sign in to it. A link whose account
+   * could not be written gives way to the next one.
+   */
+  async function linkAndMake(stranger: Stranger, person: Person, origin: Origin): Promise<Account | undefined> {
     const known = await accountOf(person);
     if (known) return known;
-    const made = await makeAccount(stranger, origin);
-    if (made) await links.add({ ...person, accountId: made.id, label: labelOf(stranger.profile) }, origin);
+    // Nothing is linked, even for a moment, for an e-mail that is taken.
+    if (await accounts.findByEmail(String(stranger.profile.email))) return undefined;
+    const accountId = randomUUID();
+    await links.add({ ...person, accountId, label: labelOf(stranger.profile) }, origin);
+    const made = await makeAccount(accountId, stranger, origin);
+    if (!made) await links.remove(accountId, person, origin);
     return made;
   }
 
@@ -89,7 +102,7 @@ export function createWelcome({ storage, accounts, links }: WelcomeOptions): Wel
     const lease = personKey(person);
     if (!(await leases.insert(lease, true, { ttl: LEASE }))) return madeMeanwhile(person);
     try {
-      return await makeAndLink(stranger, person, origin);
+      return await linkAndMake(stranger, person, origin);
     } finally {
       await leases.delete(lease);
     }
