@@ -277,6 +277,7 @@ export async function createApp(
   const outbound = createOutbound({ allow: config.outboundAllow });
   const issueAccessToken = createIssueAccessToken({ storage, now, adapter });
   const welcome = createWelcome({ storage, accounts, links });
+  const identify = createIdentify({ links, accounts, welcome });
   const exchange = createExchange({
     appTokens,
     clients,
@@ -286,9 +287,7 @@ export async function createApp(
       request: createOutbound({ allow: config.outboundAllow, timeout: 2.5 }),
       secretOf: identityProviders.secretOf,
     }),
-    links,
-    accounts,
-    welcome,
+    identify,
     issue: issueAccessToken,
     audit,
   });
@@ -351,7 +350,7 @@ export async function createApp(
   });
   const providerSignIn = createProviderSignIn({
     upstream,
-    identify: createIdentify({ links, accounts, welcome }),
+    identify,
     linkAccount,
     audit,
     acr: ACR_FEDERATED,

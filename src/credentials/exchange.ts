@@ -3,14 +3,12 @@
  * can fail, from the app's proof to the account. Knows neither the wire formats that it is asked in nor how a token of ours is made.
  */
 import { type Account, permissionsOf } from '../accounts/account.ts';
-import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
+import type { Identify } from '../identity-providers/identify.ts';
 import { audienceOf, type IdentityProvider } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
-import type { Links } from '../identity-providers/links.ts';
-import type { Welcome } from '../identity-providers/new-people.ts';
-import { type Proven, ProviderUnavailable, type Verdict } from '../identity-providers/proof.ts';
+import { ProviderUnavailable, type Verdict } from '../identity-providers/proof.ts';
 import type { ProviderTokens } from '../identity-providers/provider-tokens.ts';
 import type { AppTokens } from './app-tokens.ts';
 
@@ -80,9 +78,7 @@ export interface ExchangeOptions {
   clients: { findActive(id: string): Promise<Client | undefined> };
   identityProviders: Pick<IdentityProviders, 'findActive'>;
   providerTokens: ProviderTokens;
-  links: Pick<Links, 'find'>;
-  accounts: Pick<Accounts, 'get'>;
-  welcome: Welcome;
+  identify: Identify;
   issue: IssueAccessToken;
   audit: Audit;
 }
@@ -98,14 +94,7 @@ interface Request {
 }
 
 export function createExchange(options: ExchangeOptions): Exchange {
-  const { appTokens, clients, identityProviders, providerTokens, links, accounts, welcome, issue, audit } = options;
-
-  async function accountOf({ identityProvider, origin }: Request, proven: Proven): Promise<Account | undefined> {
-    const { subject, profile } = proven;
-    const link = await links.find({ identityProviderId: identityProvider.id, subject });
-    const account = link && (await accounts.get(link.accountId));
-    return account ?? welcome({ identityProvider, subject, profile }, origin);
-  }
+  const { appTokens, clients, identityProviders, providerTokens, identify, issue, audit } = options;
 
   async function issueFor(request: Request, account: Account): Promise<ExchangeOutcome> {
     const { client, identityProvider } = request;
@@ -121,7 +110,8 @@ export function createExchange(options: ExchangeOptions): Exchange {
     if (token === undefined) return { outcome: 'token_invalid', identityProviderId };
     const { verdict, remembered } = await providerTokens.prove(identityProvider, { token, audience });
     if (verdict.outcome !== 'proven') return { outcome: REFUSAL[verdict.outcome], identityProviderId };
-    const account = await accountOf(request, verdict);
+    const { subject, profile } = verdict;
+    const account = await identify({ identityProvider, subject, profile }, origin);
     if (!account) return { outcome: 'no_account', identityProviderId };
     if (account.status !== 'active') return { outcome: 'account_not_approved', identityProviderId };
     // What is proven again within a minute is the same sign-in.
