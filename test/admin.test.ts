@@ -141,6 +141,54 @@ onEachEngine((openStore) => {
       expect(back.text).to.contain('name="redirect_uris"');
     });
 
+    it('every change wants a sign-in of the last 30 minutes, and an administrator', async () => {
+      const { id } = await app.client();
+      const { id: personId } = await app.person();
+      mock.timers.enable({ apis: ['Date'], now: Date.now() });
+      const [patient, nobody] = [await signedIn(admin), await signedIn(await app.person())];
+      mock.timers.tick(31 * MINUTE);
+      const ofApp = [
+        'edit',
+        'disable',
+        'enable',
+        'delete',
+        'secrets/new',
+        'secrets/x/revoke',
+        'tokens/new',
+        'tokens/x/revoke',
+      ];
+      const ofAccount = [
+        'edit',
+        'approve',
+        'disable',
+        'enable',
+        'delete',
+        'make-administrator',
+        'remove-administrator',
+      ];
+      const ofProvider = ['edit', 'test', 'disable', 'enable', 'delete'];
+      const paths = [
+        ...['apps', 'accounts', 'organizations', 'permissions', 'identity-providers'].map(
+          (section) => `${section}/new`,
+        ),
+        ...[...ofApp, 'partner-sign-in', 'partner-sign-in/end', 'try'].map((change) => `apps/${id}/${change}`),
+        ...ofAccount.map((change) => `accounts/${personId}/${change}`),
+        ...ofProvider.map((change) => `identity-providers/x/${change}`),
+        'organizations/x/edit',
+        'permissions/x/edit',
+      ];
+      for (const path of paths) {
+        const send = (who: Browser) =>
+          who.request(`/admin/${path}`, { method: 'POST', body: new URLSearchParams({ name: 'x' }) });
+        const answer = await send(patient);
+        expect([answer.status, answer.headers.get('location')?.includes('prompt=login')], path).to.deep.equal([
+          303,
+          true,
+        ]);
+        expect((await send(nobody)).status, path).to.equal(403);
+      }
+    });
+
     it('forms of other pages, and addresses, change nothing', async () => {
       const client = await app.client();
       const person = await app.person();
