@@ -348,6 +348,19 @@ onEachEngine((openStore) => {
       });
     }
 
+    it('ends elsewhere when the person stops that app, and everywhere when they end everything', async () => {
+      const rival = await newPartner({ organizationId: partner.organizationId });
+      const person = user();
+      const [here, elsewhere, theirs] = [await signedIn(person), await signedIn(person), await signedIn(person, rival)];
+      const signedInNow = () => Promise.all([here, elsewhere, theirs].map((each) => isSignedIn(cookiesOf(each))));
+      await here.submit(`/account/apps/${partner.id}/sign-in/refuse`, {});
+      expect(await signedInNow()).to.deep.equal([true, false, true]);
+      expect((await askAsPartner(app.issuer, 'token', rival, person)).status).to.equal(200);
+      await here.submit('/account/security/everything', {});
+      expect(await signedInNow()).to.deep.equal([false, false, false]);
+      expect((await askAsPartner(app.issuer, 'token', rival, person)).status).to.equal(403);
+    });
+
     it('is ended once, however often that is asked for at the same time', async () => {
       const person = user();
       for (let count = 0; count < 3; count++) await signedIn(person);
