@@ -2,6 +2,7 @@
 import { mock } from 'node:test';
 import { expect } from 'chai';
 import type { FakePerson } from '../examples/fake-providers/fake-provider.ts';
+import { AppError } from '../src/errors.ts';
 import { onEachEngine, startApp, startProcess, type TestApp, type TestProcess, type TestStore } from './support/app.ts';
 import { type Browser, createBrowser, type Landing } from './support/browser.ts';
 import { FAKES_ALLOWED } from './support/exchange.ts';
@@ -211,6 +212,28 @@ onEachEngine((openStore) => {
     const stranger = await signInWith({ browser: createBrowser(app.issuer), person });
     await app.directory.identityProviders.update('github', { newPeople: { policy: 'active' } });
     expect(titleOf(stranger.text)).to.equal('Link GitHub to your account');
+  });
+
+  it('ends the other sessions also when the store fails as it unlinks, and so cannot be asked again', async () => {
+    const somebody = await signedIn();
+    const person = providers.somebody();
+    await link(somebody.browser, person);
+    const elsewhere = createBrowser(app.issuer);
+    await signInWith({ browser: elsewhere, person });
+    const [path = ''] = unlinkPaths(await somebody.browser.open(SECURITY));
+    const { storage } = app.directory;
+    const remove = storage.delete;
+    storage.delete = async (key) => {
+      const isDeleted = await remove.call(storage, key);
+      if (key.startsWith('identity-link:')) throw new AppError('temporarily_unavailable', 'gone after this write');
+      return isDeleted;
+    };
+    const failed = await somebody.browser.submit(path, {}).finally(() => {
+      storage.delete = remove;
+    });
+    expect(failed.response?.status).to.equal(503);
+    expect(await linksOf(somebody)).to.deep.equal([]);
+    expect((await elsewhere.open('/account')).url.pathname).to.match(/^\/interaction\//);
   });
 
   it('unlinks nothing of anybody else’s', async () => {

@@ -93,7 +93,8 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
     await send({ to: account.email, locale: account.locale, notice });
   }
 
-  async function remove(account: Account, key: string, origin: Origin): Promise<SignInMethod> {
+  /** @throws {AppError} as `unlink` does. */
+  async function removable(account: Account, key: string): Promise<{ method: SignInMethod; link: Link }> {
     const methods = await list(account.id);
     const method = methods.find((one) => one.key === key);
     const link = (await links.list(account.id)).find((one) => personKey(one) === key);
@@ -101,8 +102,7 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
     const others = methods.some((one) => one.key !== key && one.usable);
     if (account.passwordHash === undefined && !others)
       throw new AppError('conflict', 'this is the only way to sign in to the account', { field: 'only_way_in' });
-    await links.remove(account.id, link, origin);
-    return method;
+    return { method, link };
   }
 
   return {
@@ -122,7 +122,11 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
       if (!(await leases.insert(account.id, true, { ttl: LEASE })))
         throw new AppError('conflict', 'another sign-in method is being removed', { retryAfter: LEASE });
       try {
-        const { provider, label } = await remove(account, key, origin);
+        const { method, link } = await removable(account, key);
+        const { provider, label } = method;
+        // Before it as well: should the store fail afterwards, nobody could ask for it again.
+        await endSessions(account.id, { except: keepSession });
+        await links.remove(account.id, link, origin);
         await endSessions(account.id, { except: keepSession });
         await tell(account, 'identity_unlinked', { provider: provider?.name ?? '', label, origin });
       } finally {
