@@ -179,14 +179,16 @@ export function createClients(options: ClientsOptions): Clients {
       await checkPermissions(changes.permissions ?? []);
       if (changes.sso) await checkSso(changes.sso);
       const { secret, kept } = newSecret();
+      let isNarrowed = false;
       const client = await change(id, (current) => {
         const next = { ...current, ...changes } as Client;
         checkFlows(next);
+        isNarrowed = current.sso?.organizationIds.some((one) => !next.sso?.organizationIds.includes(one)) === true;
         if (!hasSecrets(next)) return { ...next, secrets: [] };
         return next.secrets.length > 0 ? next : { ...next, secrets: [kept] };
       });
       // What it has and did by its own word ends with the right to it; nothing tells its tokens from those it has otherwise.
-      if ('sso' in changes && !changes.sso) await endAccess(id);
+      if (isNarrowed) await endAccess(id);
       await record(id, Object.keys(changes).join(' '), origin);
       return client.secrets.some(({ digest }) => digest === kept.digest) ? { client, secret } : { client };
     },

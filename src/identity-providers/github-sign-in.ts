@@ -7,7 +7,7 @@ import { ProviderUnavailable } from './proof.ts';
 import { githubAddress } from './provider-address.ts';
 import type { UpstreamAnswer } from './upstream.ts';
 
-const User = z.object({ id: z.int().positive(), login: z.string(), email: z.string().nullish() });
+const User = z.object({ id: z.int().positive(), login: z.string() });
 const Emails = z.array(z.object({ email: z.string(), primary: z.boolean(), verified: z.boolean() }));
 
 export function createGitHubSignIn(options: CodeFlowOptions): CodeFlow {
@@ -34,9 +34,9 @@ export function createGitHubSignIn(options: CodeFlowOptions): CodeFlow {
     const [user, emails] = await Promise.all([get('/user', token), get('/user/emails', token)]);
     const known = User.safeParse(user.body);
     if (user.status !== 200 || !known.success) throw new ProviderUnavailable(`GitHub answered ${user.status}`);
-    const { id, login, email } = known.data;
-    // An app that may not read addresses sees the one that the person shows to everybody, which GitHub has verified.
-    const address = emails.status === 200 ? primaryIn(emails.body) : (email ?? undefined);
+    const { id, login } = known.data;
+    // The one that `/user` shows is verified at github.com only.
+    const address = emails.status === 200 ? primaryIn(emails.body) : undefined;
     return { subject: String(id), profile: { email: address, nickname: login } };
   }
 

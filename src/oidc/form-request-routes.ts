@@ -14,7 +14,7 @@ export function formRequestRoutes(): Router {
   router.post([ROUTES.authorization, ROUTES.end_session], form(), async function goOnByGet(ctx, next) {
     if (ctx.querystring) throw new AppError('invalid_request', 'send all parameters in the form, or all in the URL');
     const query = queryOf(ctx.request.body as Form);
-    if (query.has('sso_token')) return next();
+    if (ctx.path === ROUTES.authorization && query.has('sso_token')) return next();
     ctx.status = 303;
     ctx.set('Cache-Control', 'no-store');
     ctx.redirect(`${ctx.path}?${query}`);

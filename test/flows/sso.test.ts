@@ -701,6 +701,18 @@ onEachEngine((openStore) => {
       expect([(await me(token)).status, await verdict(token)]).to.deep.equal([401, 401]);
     });
 
+    it('and sessions end when the organization is taken from the app', async () => {
+      const { clients, organizations } = app.directory;
+      const who = await newPartner({ organizationId: partner.organizationId });
+      const person = user({ permissions: 'users' });
+      const token = String((await accessToken(person, who)).access_token);
+      const cookies = cookiesOf(await signedIn(person, who));
+      expect([(await me(token)).status, await isSignedIn(cookies)]).to.deep.equal([200, true]);
+      const { id: other } = await organizations.create({ name: 'Elsewhere' });
+      await clients.update(who.id, { sso: { ...who.record.sso, organizationIds: [other] } });
+      expect([(await me(token)).status, await isSignedIn(cookies)]).to.deep.equal([401, false]);
+    });
+
     it('is seen and taken back by the person, who need never have signed in by the app', async () => {
       const person = user({ permissions: 'users' });
       await app.person({ email: person.email, organizationId: partner.organizationId });
