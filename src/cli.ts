@@ -323,9 +323,9 @@ function on<Arguments extends unknown[]>(command: (directory: Directory, ...args
 }
 
 function print(result: Result): void {
-  const lines = Object.entries(result).map(
-    ([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`,
-  );
+  const lines = Object.entries(result)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`);
   console.log(program.opts().json ? JSON.stringify(result) : lines.join('\n'));
 }
 
