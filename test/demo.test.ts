@@ -160,6 +160,39 @@ describe('the demo', function () {
     expect(await answer.json()).to.include({ authentication: 'success' });
   });
 
+  it("signs a partner's users in by both doors, and out again", () =>
+    visit(async (page) => {
+      const come = async (who: string, door: string) => {
+        await page.goto(demo.partner);
+        await page.locator(`form[action="/${who}/${door}"] button`).click();
+      };
+      await come('mia', 'openid');
+      await page.waitForURL(`${demo.partner}/`);
+      await page.locator('h1', { hasText: 'Mia Tanaka came back' }).waitFor();
+      expect(await page.textContent('#claims'))
+        .to.contain('mia@tidewater.example')
+        .and.to.contain('["sso"]');
+      expect(await page.textContent('#orders pre')).to.match(/^200 /);
+      await page.getByRole('button', { name: 'Sign Mia out' }).click();
+      await page.locator('h1', { hasText: 'Who is at the till?' }).waitFor();
+      await page.goto(`${demo.latchkey}/account`);
+      expect(new URL(page.url()).pathname, 'also at Latchkey').to.match(/^\/interaction\//);
+
+      await come('leo', 'console');
+      await page.waitForURL(`${demo.latchkey}/account`);
+      expect(await page.textContent('h1')).to.equal('Leo Virtanen');
+      await come('leo', 'openid');
+      await page.locator('h1', { hasText: 'Leo Virtanen came back' }).waitFor();
+      expect(await page.textContent('#orders pre'), 'has no permission').to.match(/^403 /);
+      await page.getByRole('button', { name: 'Sign Leo out' }).click();
+      await come('leo', 'console');
+      await page.waitForURL(`${demo.latchkey}/account`);
+      await come('mia', 'console');
+      await page.getByRole('button', { name: 'Continue as Mia Tanaka' }).click();
+      await page.waitForURL(`${demo.latchkey}/account`);
+      expect(await page.textContent('h1')).to.equal('Mia Tanaka');
+    }));
+
   it('puts a person out at their next click by the command that it prints', () =>
     visit(async (page) => {
       await signInToWebApp(page, 'ben');
@@ -196,7 +229,7 @@ describe('the demo', function () {
     }));
 
   it('prints every address, password and credential', () => {
-    for (const part of [demo.latchkey, demo.webApp, demo.singlePageApp, PASSWORD])
+    for (const part of [demo.latchkey, demo.webApp, demo.singlePageApp, demo.partner, PASSWORD])
       expect(demo.printed).to.contain(part);
     for (const name of ['ada', 'ben', 'cleo']) expect(demo.printed).to.contain(`${name}@harbor.example`);
     expect(demo.printed).to.match(/client_id +\S{36}\n.*client_secret +\S{43}\n.*client_id +\S{36}\n/);
@@ -223,6 +256,7 @@ interface Demo {
   latchkey: string;
   webApp: string;
   singlePageApp: string;
+  partner: string;
   printed: string;
   /** As Ctrl-C does, which reaches it from the terminal and from npm; answers the exit code. */
   stop(): Promise<number>;
@@ -241,6 +275,7 @@ async function startDemo(): Promise<Demo> {
     latchkey: `http://localhost:${port}`,
     webApp: `http://localhost:${port + 1}`,
     singlePageApp: `http://localhost:${port + 2}`,
+    partner: `http://localhost:${port + 5}`,
     printed: await overviewOf(child),
     async stop() {
       const ended = once(child, 'exit');
