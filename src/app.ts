@@ -18,6 +18,7 @@ import { leakedSecretsRoutes } from './api/leaked-secrets-routes.ts';
 import { apiRoutes } from './api/routes.ts';
 import { createAudit } from './audit.ts';
 import { createClients } from './clients/clients.ts';
+import { wallClock as now } from './clock.ts';
 import type { Config } from './config.ts';
 import { createAppTokens } from './credentials/app-tokens.ts';
 import { createExchange } from './credentials/exchange.ts';
@@ -95,9 +96,6 @@ import { createSealing } from './storage/sealing.ts';
 import { ensureSecretKey } from './storage/secret-key.ts';
 
 const VIEWS = fileURLToPath(new URL('../views', import.meta.url));
-
-/** The time in whole seconds; the one source of it. */
-const now = () => Math.floor(Date.now() / 1000);
 
 /** Everything that exists without a web server; what the shell works on. */
 export type Directory = Awaited<ReturnType<typeof openDirectory>>;

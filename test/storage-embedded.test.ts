@@ -6,6 +6,7 @@ import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
+import type { AppError } from '../src/errors.ts';
 import { createEmbeddedStorage } from '../src/storage/embedded.ts';
 import type { Storage } from '../src/storage/storage.ts';
 import { caughtFrom, refusalOf } from './storage.contract.ts';
@@ -147,6 +148,32 @@ describe('storage: the embedded file', () => {
     hog.exec('ROLLBACK');
     hog.close();
     expect(await storage.take('a')).to.equal(1);
+  });
+
+  it('begins nothing later that it has refused, whatever waits behind the lock', async () => {
+    const storage = openAt(directory);
+    await Promise.all(['taken', 'deleted', 'kept', 'counted'].map((key) => storage.put(key, 1)));
+    const hog = new DatabaseSync(fileOf(directory));
+    hog.exec('BEGIN IMMEDIATE');
+    const refusals: Promise<AppError>[] = [];
+    for (let n = 0; n < 10; n++) {
+      const writes = [
+        storage.put('kept', 2),
+        storage.insert(`new ${n}`, 1),
+        storage.take('taken'),
+        storage.delete('deleted'),
+        ...Array.from({ length: 5 }, () => storage.update('counted', (count) => Number(count) + 1)),
+      ];
+      refusals.push(...writes.map(refusalOf));
+      await sleep(20); // so that they do not travel together
+    }
+    for (const { code } of await Promise.all(refusals)) expect(code).to.equal('temporarily_unavailable');
+    hog.exec('ROLLBACK');
+    hog.close();
+    await storage.ping();
+    await sleep(300);
+    for (const key of ['taken', 'deleted', 'kept', 'counted']) expect(await storage.get(key), key).to.equal(1);
+    for (let n = 0; n < 10; n++) expect(await storage.get(`new ${n}`)).to.equal(undefined);
   });
 
   it('outlives its writer thread: what was under way is refused, later writes work', async () => {

@@ -96,6 +96,41 @@ describe('storage: one Redis', () => {
     expect(await storage.get('kept')).to.equal(1);
   });
 
+  it('carries out nothing that it has refused when Redis goes on', async () => {
+    await Promise.all(['taken', 'deleted', 'kept', 'counted'].map((key) => storage.put(key, 1)));
+    server.pause();
+    const writes = [
+      storage.put('kept', 2),
+      storage.put('listed', 1, { groups: ['g'] }),
+      storage.insert('new', 1),
+      storage.take('taken'),
+      storage.delete('deleted'),
+      storage.update('counted', () => 2),
+      storage.update('made', () => 2),
+    ];
+    await expectOutage(writes);
+    server.resume();
+    await recovery(() => storage.ping());
+    await sleep(300);
+    for (const key of ['taken', 'deleted', 'kept', 'counted']) expect(await storage.get(key), key).to.equal(1);
+    for (const key of ['listed', 'new', 'made']) expect(await storage.get(key), key).to.equal(undefined);
+    expect(await storage.list('g')).to.deep.equal({ entries: [] });
+  });
+
+  it('carries out nothing that a line held up for longer than its caller waited', async () => {
+    const proxy = await startProxy(server.port);
+    const through = await openStorage(proxy.url, { now });
+    await through.put('a', 1);
+    proxy.holdUp();
+    await expectOutage([through.put('a', 2), through.take('a'), through.insert('b', 1)]);
+    proxy.letGo();
+    await sleep(300);
+    expect(await storage.get('a')).to.equal(1);
+    expect(await storage.get('b')).to.equal(undefined);
+    await through.close();
+    proxy.stop();
+  });
+
   it('reports a lost answer as an outage and sends nothing twice', async () => {
     const proxy = await startProxy(server.port);
     const through = await openStorage(proxy.url, { now });
@@ -283,17 +318,24 @@ describe('storage: Redis of several servers', () => {
 });
 
 /** A line to a server that can be cut between a command and its answer. */
-async function startProxy(port: number): Promise<{ url: string; loseNextAnswer(): void; stop(): void }> {
+async function startProxy(
+  port: number,
+): Promise<{ url: string; loseNextAnswer(): void; holdUp(): void; letGo(): void; stop(): void }> {
   let losing = false;
+  /** What was sent and not passed on yet. */
+  let held: Array<() => void> | undefined;
   const proxy = createServer((client) => {
     const upstream = connect(port, '127.0.0.1');
-    client.pipe(upstream);
+    client.on('data', (commands) => {
+      if (held) held.push(() => upstream.write(commands));
+      else upstream.write(commands);
+    });
     upstream.on('data', (answer) => {
       if (losing) client.destroy();
       else client.write(answer);
       losing = false;
     });
-    client.on('close', () => upstream.destroy());
+    client.on('close', () => (held ? held.push(() => upstream.end()) : upstream.destroy()));
   });
   const own = await freePort();
   await new Promise<void>((resolve) => proxy.listen(own, '127.0.0.1', resolve));
@@ -301,6 +343,13 @@ async function startProxy(port: number): Promise<{ url: string; loseNextAnswer()
     url: `redis://127.0.0.1:${own}`,
     loseNextAnswer() {
       losing = true;
+    },
+    holdUp() {
+      held = [];
+    },
+    letGo() {
+      for (const pass of held ?? []) pass();
+      held = undefined;
     },
     stop: () => proxy.close(),
   };

@@ -3,10 +3,13 @@
  * refusal in time, and a thread that died is replaced. It must not know what is written.
  */
 import { Worker } from 'node:worker_threads';
-import type { Answer, AnswerTo, Operation, Request, Response } from './embedded-thread.ts';
+import type { Answer, AnswerTo, Operation, Request, Response, Timed } from './embedded-thread.ts';
+import { type Deadline, deadlineIn } from './gate.ts';
 import { unavailable } from './storage.ts';
 
-/** Milliseconds after which a write is reported as failed, though it may still happen: the disk hangs. */
+/** Milliseconds after which a write that was not begun is dropped. */
+const START_TIMEOUT = 1_500;
+/** Milliseconds after which a write is reported as failed; one that was begun may still happen: the disk hangs. */
 const ANSWER_TIMEOUT = 1_800;
 /** Milliseconds before a thread that died is replaced. */
 const RESTART_DELAY = 500;
@@ -24,15 +27,15 @@ interface Sent {
 }
 
 export interface WriteQueue {
-  /** Resolves once the write is on the disk. */
-  write<O extends Operation>(operation: O): Promise<AnswerTo<O>>;
+  /** Resolves once the write is on the disk. One that was not begun by its deadline never is. */
+  write<O extends Operation>(operation: O, deadline?: Deadline): Promise<AnswerTo<O>>;
   /** Finishes what was accepted. */
   close(): Promise<void>;
 }
 
 export function createWriteQueue(file: string): WriteQueue {
   const sent = new Map<number, Sent>();
-  let operations: Operation[] = [];
+  let operations: Array<Operation & Timed> = [];
   let waiting: Waiting[] = [];
   let inFlight = 0;
   let nextId = 0;
@@ -66,7 +69,11 @@ export function createWriteQueue(file: string): WriteQueue {
       refuse(response.id, new Error(response.refusal));
       return;
     }
-    for (const [index, { resolve }] of forget(response.id).entries()) resolve(response.answers[index] as Answer);
+    for (const [index, { resolve, reject }] of forget(response.id).entries()) {
+      const answer = response.answers[index];
+      if (answer === undefined) reject(unavailable(new Error('it could not be begun in time')));
+      else resolve(answer);
+    }
   }
 
   function refuse(id: number, cause: unknown): void {
@@ -95,11 +102,11 @@ export function createWriteQueue(file: string): WriteQueue {
     if (!thread) refuse(request.id, new Error('the writer thread is being restarted'));
   }
 
-  function write<O extends Operation>(operation: O): Promise<AnswerTo<O>> {
+  function write<O extends Operation>(operation: O, deadline = deadlineIn(START_TIMEOUT)): Promise<AnswerTo<O>> {
     if (closed) return Promise.reject(unavailable(new Error('the store is closed')));
     if (inFlight >= CAPACITY) return Promise.reject(unavailable(new Error('too many writes are waiting')));
     inFlight += 1;
-    if (operations.push(operation) === 1) queueMicrotask(flush);
+    if (operations.push({ ...operation, deadline }) === 1) queueMicrotask(flush);
     return new Promise((resolve, reject) => {
       // The thread answers each operation by its verb.
       waiting.push({ resolve: (answer) => resolve(answer as AnswerTo<O>), reject });

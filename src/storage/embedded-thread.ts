@@ -5,6 +5,7 @@
 import type { DatabaseSync } from 'node:sqlite';
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { LAYOUT, openDatabase } from './embedded-database.ts';
+import { type Deadline, isOverdue } from './gate.ts';
 
 /** One write, decided inside the transaction. `now` and `expiresAt` in whole seconds, null for never. */
 export type Operation =
@@ -31,21 +32,23 @@ export interface Row {
   expires_at: number | null;
 }
 
-export interface Request {
-  id: number;
-  operations: readonly Operation[];
+/** What was not begun by then has been refused, and must not happen behind its caller's back. */
+export interface Timed {
+  deadline: Deadline;
 }
 
-/** Answers in the order of the operations, or why none of them happened. */
-export type Response = { id: number; answers: readonly Answer[] } | { id: number; refusal: string };
+export interface Request {
+  id: number;
+  operations: ReadonlyArray<Operation & Timed>;
+}
+
+/** Answers in the order of the operations, undefined for one that came too late; or why none of them happened. */
+export type Response = { id: number; answers: ReadonlyArray<Answer | undefined> } | { id: number; refusal: string };
 
 /** Rows forgotten in one go, so that nobody waits long behind the broom. */
 const SWEEP_SIZE = 200;
 /** Operations in one transaction, about. */
 const BATCH_SIZE = 2_000;
-/** Milliseconds to wait for the other processes' turns before giving up. */
-const PATIENCE = 1_500;
-
 const bell = new Int32Array(new SharedArrayBuffer(4));
 const sleep = (milliseconds: number) => Atomics.wait(bell, 0, 0, milliseconds);
 
@@ -76,23 +79,26 @@ function createWriter(database: DatabaseSync): (batch: readonly Request[]) => Re
   // SQLite's own waiting lets one of two busy processes starve for seconds; `beginInTurn` does not.
   database.exec('PRAGMA busy_timeout = 0');
 
-  function beginInTurn(): void {
-    const until = performance.now() + PATIENCE;
+  /** Waits for the other processes' turns while there is somebody to begin for. */
+  function beginInTurn(until: Deadline): void {
     for (let attempt = 0; ; attempt++) {
       try {
         begin.run();
         return;
       } catch (error) {
-        if (!isBusy(error) || performance.now() > until) throw error;
+        if (!isBusy(error) || isOverdue(until)) throw error;
         sleep(attempt < 20 ? 0.3 : 2);
       }
     }
   }
 
+  const performInTime = (operation: Operation & Timed) =>
+    isOverdue(operation.deadline) ? undefined : perform(operation);
+
   return function write(batch) {
     try {
-      beginInTurn();
-      const responses = batch.map(({ id, operations }) => ({ id, answers: operations.map(perform) }));
+      beginInTurn(Math.max(...batch.flatMap(({ operations }) => operations.map(({ deadline }) => deadline))));
+      const responses = batch.map(({ id, operations }) => ({ id, answers: operations.map(performInTime) }));
       commit.run();
       return responses;
     } catch (error) {

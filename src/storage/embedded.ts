@@ -6,7 +6,7 @@
 import { openDatabase, prepareFile } from './embedded-database.ts';
 import { createWriteQueue } from './embedded-queue.ts';
 import type { Row } from './embedded-thread.ts';
-import { createGate } from './gate.ts';
+import { createGate, type Deadline, isOverdue } from './gate.ts';
 import { checkNames, createSharedReader, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
 import { type Entry, type Json, type Page, type Storage, unavailable, type WriteOptions } from './storage.ts';
 import { createTurns } from './turns.ts';
@@ -52,20 +52,16 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
     return row && isLive(row.expires_at, now()) ? row : undefined;
   }
 
-  /** Stores the value unless the record is no longer what was seen. */
-  function replace(key: string, seen: Row | undefined, value: Json, options: WriteOptions): Promise<boolean> {
-    if (!seen) return storage.insert(key, value, options);
-    const expiresAt = expiryOf(options, now()) ?? seen.expires_at;
-    const regroup = options.groups && { groups: options.groups };
-    return queue.write({ verb: 'swap', key, seen, value: toText(value), expiresAt, ...regroup });
+  async function insert(key: string, value: Json, options: WriteOptions, deadline?: Deadline): Promise<boolean> {
+    const at = now();
+    const [expiresAt, groups] = [expiryOf(options, at) ?? null, options.groups ?? []];
+    return queue.write({ verb: 'insert', key, value: toText(value), expiresAt, groups, now: at }, deadline);
   }
 
   const storage: Storage = {
     async insert(key, value, options = {}) {
       checkNames(key, options.groups);
-      const at = now();
-      const [expiresAt, groups] = [expiryOf(options, at) ?? null, options.groups ?? []];
-      return queue.write({ verb: 'insert', key, value: toText(value), expiresAt, groups, now: at });
+      return insert(key, value, options);
     },
 
     async put(key, value, options = {}) {
@@ -81,16 +77,23 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
 
     async update(key, change, options = {}) {
       checkNames(key, options.groups);
-      return gate.pass((overdue) =>
-        inTurn(key, async () => {
-          while (!overdue()) {
+      return gate.pass((deadline) => {
+        /** Stores the value unless the record is no longer what was seen. */
+        const replace = (seen: Row | undefined, value: Json) => {
+          if (!seen) return insert(key, value, options, deadline);
+          const expiresAt = expiryOf(options, now()) ?? seen.expires_at;
+          const regroup = options.groups && { groups: options.groups };
+          return queue.write({ verb: 'swap', key, seen, value: toText(value), expiresAt, ...regroup }, deadline);
+        };
+        return inTurn(key, async () => {
+          while (!isOverdue(deadline)) {
             const seen = rowOf(key);
             const next = change(seen && parse(seen.value));
-            if (next === undefined || (await replace(key, seen, next, options))) return next;
+            if (next === undefined || (await replace(seen, next))) return next;
           }
           throw unavailable(new Error('too many writers'));
-        }),
-      );
+        });
+      });
     },
 
     async take(key) {

@@ -1,16 +1,18 @@
 /**
- * The engine for several machines: Redis, Sentinel or Cluster, one key a record. Nothing is sent twice: a command whose answer
- * did not come is reported as failed, though it may have happened. It must not know what a record means.
+ * The engine for several machines: Redis, Sentinel or Cluster, one key a record. Nothing is done twice: a command whose answer
+ * did not come is reported as failed, though it may have happened; what reaches Redis after that does nothing. It must not know what a record means.
  *
  * A record is JSON with its own expiry, which readers check against the injected clock; Redis' expiry only collects what is
  * gone anyway. Lua compares and stores whole texts and never re-encodes one (`[]` would become `{}`).
  */
 import { randomBytes } from 'node:crypto';
 import { Cluster, Redis, type RedisOptions } from 'ioredis';
+import { monotonic } from '../clock.ts';
 import { AppError } from '../errors.ts';
-import { createGate } from './gate.ts';
+import { createGate, type Deadline, deadlineIn, isOverdue } from './gate.ts';
 import { checkNames, createSharedReader, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
 import { parseRedisAddress, type RedisAddress } from './redis-address.ts';
+import { createServerClock } from './redis-clock.ts';
 import { JOIN, keyOfMember, keysAfter, keysBefore, keysOfGroup, memberOf } from './redis-membership.ts';
 import { type Entry, type Json, type Storage, unavailable, type WriteOptions } from './storage.ts';
 import { createTurns } from './turns.ts';
@@ -52,20 +54,37 @@ type Condition = ['any' | 'free' | 'same', text: string];
 const ENTER = `${JOIN} join(KEYS[1], KEYS[2], unpack(ARGV))`;
 
 /**
- * KEYS record, then members and expiries of each group to enter first; ARGV condition and text, new text, seconds until it may be
- * collected (empty: never), then as `join` has them. Answers 1 when it was stored, else 0, and what the key held before.
+ * Milliseconds a command is waited for. It may lie in a queue or a socket for longer and reach Redis after its caller has been
+ * refused, so every one that writes says until when it may be carried out.
  */
-const STORE = `${JOIN}
-  local before = redis.call('GET', KEYS[1])
-  if ARGV[1] == 'free' and before or ARGV[1] == 'same' and before ~= ARGV[2] then return { 0, before } end
-  for i = 2, #KEYS, 2 do join(KEYS[i], KEYS[i + 1], unpack(ARGV, 5)) end
-  if ARGV[4] == '' then
-    redis.call('SET', KEYS[1], ARGV[3])
-  else
-    redis.call('SET', KEYS[1], ARGV[3], 'EX', ARGV[4])
-  end
-  return { 1, before }
+const COMMAND_TIMEOUT = 1_000;
+
+/** ARGV the moment by Redis' own clock, in milliseconds, from which the script does nothing. It answers that clock before all else. */
+const IN_TIME = `
+  local time = redis.call('TIME')
+  local clock = time[1] * 1000 + math.floor(time[2] / 1000)
+  if clock >= tonumber(ARGV[1]) then return { clock } end
 `;
+
+/**
+ * KEYS record, then members and expiries of each group to enter first; ARGV as `IN_TIME` has it, condition and text, new text,
+ * seconds until it may be collected (empty: never), then as `join` has them. Answers 1 when it was stored, else 0, and what the
+ * key held before.
+ */
+const STORE = `${JOIN} ${IN_TIME}
+  local before = redis.call('GET', KEYS[1])
+  if ARGV[2] == 'free' and before or ARGV[2] == 'same' and before ~= ARGV[3] then return { clock, 0, before } end
+  for i = 2, #KEYS, 2 do join(KEYS[i], KEYS[i + 1], unpack(ARGV, 6)) end
+  if ARGV[5] == '' then
+    redis.call('SET', KEYS[1], ARGV[4])
+  else
+    redis.call('SET', KEYS[1], ARGV[4], 'EX', ARGV[5])
+  end
+  return { clock, 1, before }
+`;
+
+/** KEYS record; ARGV as `IN_TIME` has it. Answers what the key held. */
+const TAKE = `${IN_TIME} return { clock, redis.call('GETDEL', KEYS[1]) }`;
 
 /**
  * @throws {AppError} `temporarily_unavailable` when Redis does not answer within two seconds.
@@ -77,6 +96,31 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
   const inTurn = createTurns();
   const readShared = createSharedReader();
   const isCluster = client instanceof Cluster;
+  const serverClock = createServerClock();
+  await learnTime().catch((error) => {
+    client.disconnect();
+    throw error;
+  });
+
+  async function learnTime(): Promise<void> {
+    const sentAt = monotonic();
+    const [seconds = 0, microseconds = 0] = await ask(() => client.time());
+    const time = Number(seconds) * 1000 + Math.floor(Number(microseconds) / 1000);
+    serverClock.learn(time, { sentAt, receivedAt: monotonic() });
+  }
+
+  /** A script's answer without its first value, Redis' clock. */
+  async function inTime(deadline: Deadline, script: (until: number) => Promise<unknown>): Promise<unknown[]> {
+    while (!isOverdue(deadline)) {
+      const sentAt = monotonic();
+      const until = serverClock.at(Math.min(deadline, deadlineIn(COMMAND_TIMEOUT)));
+      const [time, ...answer] = (await ask(() => script(until))) as [number, ...unknown[]];
+      serverClock.learn(time, { sentAt, receivedAt: monotonic() });
+      // Too late by a clock that was set since we heard of it: nothing was done, and it may still be.
+      if (answer.length > 0) return answer;
+    }
+    throw unavailable(new Error('Redis could not begin it in time'));
+  }
 
   async function read(key: string): Promise<Found> {
     const raw = await ask(() => client.get(keyOfRecord(key)));
@@ -98,7 +142,13 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
    */
   async function store(
     key: string,
-    { condition, header, text, kept = false }: { condition: Condition; header: Header; text: string; kept?: boolean },
+    {
+      condition,
+      header,
+      text,
+      kept = false,
+      deadline,
+    }: { condition: Condition; header: Header; text: string; kept?: boolean; deadline: Deadline },
   ): Promise<{ stored: boolean; before: string | null }> {
     const { expiresAt, id = '' } = header;
     const moment = now();
@@ -110,26 +160,30 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
     const keys = [keyOfRecord(key), ...(isCluster ? [] : pairs.flat())];
     const collected = expiresAt === undefined ? '' : Math.max(1, left);
     const args = [...condition, rawOf(header, text), collected, ...entry];
-    const reply = await ask(() => client.eval(STORE, keys.length, ...keys, ...args));
+    const reply = await inTime(deadline, (until) => client.eval(STORE, keys.length, ...keys, until, ...args));
     const [stored, before] = reply as [0 | 1, string | null];
     if (isCluster && stored === 0 && !kept) await leave(key, header);
     return { stored: stored === 1, before };
   }
 
   /** Stores the value unless the record is no longer what was found. What `options` does not name is kept. */
-  async function replace(key: string, { raw, live }: Found, text: string, options: WriteOptions): Promise<boolean> {
+  async function replace(
+    key: string,
+    { raw, live }: Found,
+    { text, options, deadline }: { text: string; options: WriteOptions; deadline: Deadline },
+  ): Promise<boolean> {
     const condition = unchanged(raw);
     if (live && options.ttl === undefined && !options.groups)
-      return (await store(key, { condition, header: live.header, text, kept: true })).stored;
+      return (await store(key, { condition, header: live.header, text, kept: true, deadline })).stored;
     const header = newHeader({ ...live?.header, ...lastingOf(options, now()) });
-    const { stored } = await store(key, { condition, header, text });
+    const { stored } = await store(key, { condition, header, text, deadline });
     if (stored && live) await leave(key, live.header);
     return stored;
   }
 
   /** The record's text if it was live. */
-  async function remove(key: string): Promise<string | undefined> {
-    const raw = await ask(() => client.getdel(keyOfRecord(key)));
+  async function remove(key: string, deadline: Deadline): Promise<string | undefined> {
+    const [raw] = (await inTime(deadline, (until) => client.eval(TAKE, 1, keyOfRecord(key), until))) as [string | null];
     if (raw === null) return undefined;
     const header = headerIn(raw);
     const live = isLive(header.expiresAt, now());
@@ -138,11 +192,11 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
   }
 
   async function insert(key: string, text: string, options: WriteOptions): Promise<boolean> {
-    return gate.pass(async (overdue) => {
+    return gate.pass(async (deadline) => {
       const header = newHeader(lastingOf(options, now()));
       let condition = unchanged(null);
-      while (!overdue()) {
-        const { stored, before } = await store(key, { condition, header, text });
+      while (!isOverdue(deadline)) {
+        const { stored, before } = await store(key, { condition, header, text, deadline });
         if (stored) return true;
         if (before !== null && isLive(headerIn(before).expiresAt, now())) return false;
         condition = unchanged(before); // may be there and yet gone by our clock: then it is overwritten
@@ -152,9 +206,9 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
   }
 
   async function put(key: string, text: string, options: WriteOptions): Promise<void> {
-    await gate.pass(async () => {
+    await gate.pass(async (deadline) => {
       const header = newHeader(lastingOf(options, now()));
-      const { before } = await store(key, { condition: ['any', ''], header, text });
+      const { before } = await store(key, { condition: ['any', ''], header, text, deadline });
       if (before !== null) await leave(key, headerIn(before));
     });
   }
@@ -181,12 +235,13 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
 
     async update(key, change, options = {}) {
       checkNames(key, options.groups);
-      return gate.pass((overdue) =>
+      return gate.pass((deadline) =>
         inTurn(key, async () => {
-          while (!overdue()) {
+          while (!isOverdue(deadline)) {
             const found = await read(key);
             const next = change(found.live?.value);
-            if (next === undefined || (await replace(key, found, toText(next), options))) return next;
+            if (next === undefined || (await replace(key, found, { text: toText(next), options, deadline })))
+              return next;
           }
           throw unavailable(new Error('too many writers'));
         }),
@@ -195,12 +250,12 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
 
     async take(key) {
       if (!isName(key)) return undefined;
-      const raw = await gate.pass(() => remove(key));
+      const raw = await gate.pass((deadline) => remove(key, deadline));
       return raw === undefined ? undefined : valueIn(raw);
     },
 
     async delete(key) {
-      return isName(key) && (await gate.pass(() => remove(key))) !== undefined;
+      return isName(key) && (await gate.pass((deadline) => remove(key, deadline))) !== undefined;
     },
 
     async list(group, options = {}) {
@@ -310,10 +365,10 @@ function createClient(address: RedisAddress): Client {
     lazyConnect: true,
     connectionName: 'latchkey',
     connectTimeout: 1_000,
-    commandTimeout: 1_000,
+    commandTimeout: COMMAND_TIMEOUT,
     socketTimeout: 1_500, // a peer that went silent is left, so that commands stop piling up
     maxLoadingRetryTime: 500,
-    // A command is sent once or not at all: sent again, a `take` would find nothing of what it took the first time.
+    // A command is sent once or not at all: done again, a `take` would find nothing of what it took the first time.
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,

@@ -4,7 +4,8 @@
  * Engines know text, expiry and groups; they must not know what a record means.
  *
  * Every verb rejects with `AppError('temporarily_unavailable')` within two seconds when the engine is out of reach. A write
- * that was rejected so may still have happened: an unknown outcome is never reported as success, nor as "nobody had it".
+ * that was rejected so may still have happened, when it had begun: an unknown outcome is never reported as success, nor as
+ * "nobody had it". One that had not begun never does: it carries its deadline to where it is carried out.
  *
  * Keys and groups are any well-formed Unicode, NUL included. One with a lone surrogate names nothing: reads find nothing,
  * writes reject with `AppError('invalid_request')`.
