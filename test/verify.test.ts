@@ -1,12 +1,9 @@
-import { once } from 'node:events';
-import { createServer } from 'node:http';
-import { type AddressInfo, connect } from 'node:net';
+import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
 import { createSecretToken } from '../src/credentials/secret-token.ts';
 import { onEachEngine, startApp, startProcess, type TestApp, type TestProcess, type TestStore } from './support/app.ts';
-import { startNginx } from './support/nginx.ts';
 
 onEachEngine((openStore) => {
   let store: TestStore;
@@ -65,7 +62,8 @@ onEachEngine((openStore) => {
     expect(response.headers.get('x-auth-email')).to.equal(person.email);
     expect(response.headers.get('x-auth-scope')).to.equal('reports');
     expect(response.headers.get('x-auth-organization')).to.equal(organization.id);
-    expect(response.headers.has('x-auth-client-id')).to.equal(false);
+    expect(response.headers.get('x-auth-client-id')).to.equal('');
+    expect(response.headers.get('x-auth-token')).to.equal('');
     expect(response.headers.get('cache-control')).to.equal('no-store');
   });
 
@@ -75,7 +73,9 @@ onEachEngine((openStore) => {
     expect(response.status).to.equal(200);
     expect(response.headers.get('x-auth-subject')).to.equal(client.id);
     expect(response.headers.get('x-auth-client-id')).to.equal(client.id);
-    expect(response.headers.has('x-auth-email')).to.equal(false);
+    expect(response.headers.get('x-auth-email')).to.equal('');
+    expect(response.headers.get('x-auth-organization')).to.equal('');
+    expect(response.headers.get('x-auth-token')).to.equal('');
   });
 
   for (const scheme of ['Token', 'token', 'TOKEN', 'Bearer', 'bearer', 'BEARER', 'Token ']) {
@@ -228,54 +228,8 @@ onEachEngine((openStore) => {
       scope: 'reports',
     });
     expect(Number(payload.exp) - Number(payload.iat)).to.equal(60);
-    expect((await verify(`Token ${token}`)).headers.has('x-auth-token')).to.equal(false);
+    expect((await verify(`Token ${token}`)).headers.get('x-auth-token')).to.equal('');
     expect((await verify(`Token ${token}`, { path: '/verify?audience=' })).status).to.equal(400);
-  });
-
-  it('stands behind a real nginx as the docs say', async () => {
-    const upstream = createServer((request, response) => {
-      response.end(
-        JSON.stringify({ user: request.headers['x-user'], authorization: request.headers.authorization ?? null }),
-      );
-    });
-    upstream.listen(0, '127.0.0.1');
-    await once(upstream, 'listening');
-    const nginx = await startNginx(`
-      location / {
-        auth_request /_latchkey;
-        auth_request_set $auth_subject $upstream_http_x_auth_subject;
-        auth_request_set $auth_challenge $upstream_http_www_authenticate;
-        add_header WWW-Authenticate $auth_challenge always;
-        proxy_set_header X-User $auth_subject;
-        proxy_set_header Authorization "";
-        proxy_pass http://127.0.0.1:${(upstream.address() as AddressInfo).port};
-      }
-      location = /_latchkey {
-        internal;
-        proxy_pass ${other.url.replace('localhost', '127.0.0.1')}/verify?scope=reports;
-        proxy_pass_request_body off;
-        proxy_set_header Content-Length "";
-      }`);
-    try {
-      const { token, person } = await makeToken();
-      const call = (init: RequestInit = {}) => fetch(`${nginx.url}/anything?x=1`, init);
-      const passed = await call({ headers: { authorization: `Token ${token}`, 'x-user': 'root' } });
-      expect(await passed.json()).to.deep.equal({ user: person.id, authorization: null });
-      const posted = await call({
-        method: 'POST',
-        body: 'x'.repeat(100_000),
-        headers: { authorization: `Token ${token}` },
-      });
-      expect(posted.status).to.equal(200);
-      expect((await call()).status).to.equal(401);
-      expect((await call({ headers: { authorization: 'Token nonsense', 'x-user': 'root' } })).status).to.equal(401);
-      const { token: narrow } = await makeToken({ scope: 'settings' });
-      expect((await call({ headers: { authorization: `Token ${narrow}` } })).status).to.equal(403);
-    } finally {
-      await nginx.stop();
-      upstream.closeAllConnections();
-      upstream.close();
-    }
   });
 
   /** Sends bytes as they are and reads until the connection ends. */

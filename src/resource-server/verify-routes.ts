@@ -1,6 +1,9 @@
 /**
  * `/verify`: what a reverse proxy asks before it lets a request through (nginx `auth_request`, Traefik and Caddy `forward_auth`,
  * Envoy `ext_authz`). Answers 200 with who it is, or 401 or 403; nothing of the request is ever echoed.
+ *
+ * Proxies put the headers of the answer over those of the caller, and only those: so every one is always there, if empty. And they
+ * hold the head of an answer in a buffer, 4 kB in nginx unless told otherwise.
  */
 import Router from '@koa/router';
 import type Koa from 'koa';
@@ -16,6 +19,19 @@ export interface VerifyRoutesOptions {
   signIdentity: (verified: Verified, audience: string) => Promise<string>;
 }
 
+/** Characters of scope that are said; of a longer one only what was demanded. Forty of the longest permissions take 2,600. */
+const LONGEST_SCOPE = 6_000;
+/** The same inside the signed token, which stands beside it and is a third longer than what it says. */
+const LONGEST_SIGNED_SCOPE = 1_000;
+
+/** For browsers, which never see these answers. */
+const BROWSER_HEADERS = [
+  'Content-Security-Policy',
+  'Cross-Origin-Resource-Policy',
+  'Referrer-Policy',
+  'X-Frame-Options',
+];
+
 export function verifyRoutes({ issuer, verifier, signIdentity }: VerifyRoutesOptions): Router {
   const router = new Router();
 
@@ -24,12 +40,16 @@ export function verifyRoutes({ issuer, verifier, signIdentity }: VerifyRoutesOpt
     answerWithoutBody(ctx);
     try {
       const verified = await verifier.verify(tokenOf(ctx.req), { address: ctx.ip, userAgent: ctx.get('User-Agent') });
-      demand(verified, scopesOf(ctx.query.scope));
+      const demanded = scopesOf(ctx.query.scope);
+      demand(verified, demanded);
+      const { audience } = ctx.query;
+      const signed = { ...verified, scope: scopeWithin(LONGEST_SIGNED_SCOPE, verified, demanded) };
+      const token = typeof audience === 'string' ? await signIdentity(signed, audience) : '';
+      const said = { ...verified, scope: scopeWithin(LONGEST_SCOPE, verified, demanded) };
+      for (const name of BROWSER_HEADERS) ctx.remove(name);
       ctx.status = 200;
       ctx.set('Cache-Control', 'no-store');
-      ctx.set(identityHeaders(verified));
-      const { audience } = ctx.query;
-      if (typeof audience === 'string') ctx.set('X-Auth-Token', await signIdentity(verified, audience));
+      ctx.set({ ...identityHeaders(said), 'X-Auth-Token': token });
       ctx.body = '';
     } catch (error) {
       refuseCredential(ctx, { error, issuer });
@@ -59,18 +79,23 @@ function demand({ scope }: Verified, demanded: readonly string[]): void {
   if (missing.length > 0) throw new AppError('insufficient_scope', 'the token lacks a demanded scope');
 }
 
-/** Everything in them is plain ASCII by the schemas of what they come from. */
+/** All of a scope of reasonable length. Of a longer one what was demanded: nothing is said that the credential may not do. */
+function scopeWithin(longest: number, { scope }: Verified, demanded: readonly string[]): string[] {
+  return scope.join(' ').length <= longest ? scope : [...new Set(demanded)];
+}
+
 function identityHeaders({ account, client, scope }: Verified): Record<string, string> {
-  const optional = {
+  const identity = {
+    'X-Auth-Subject': account?.id ?? client?.id,
     'X-Auth-Email': account?.email,
+    'X-Auth-Scope': scope.join(' '),
     'X-Auth-Client-Id': client?.id,
     'X-Auth-Organization': account?.organizationId ?? client?.organizationId,
   };
-  return {
-    'X-Auth-Subject': account?.id ?? client?.id ?? '',
-    'X-Auth-Scope': scope.join(' '),
-    ...Object.fromEntries(
-      Object.entries(optional).filter((entry): entry is [string, string] => entry[1] !== undefined),
-    ),
-  };
+  return Object.fromEntries(Object.entries(identity).map(([name, value = '']) => [name, toHeader(value)]));
+}
+
+/** UTF-8, byte by byte: a header takes no character beyond a byte. */
+function toHeader(text: string): string {
+  return Buffer.from(text, 'utf8').toString('latin1');
 }

@@ -1,4 +1,4 @@
-/** A real nginx in front of an API, asking us before it lets a request through. */
+/** A real nginx in front of something of ours. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -12,8 +12,8 @@ export interface Nginx {
   stop(): Promise<void>;
 }
 
-/** @param locations The part of docs/protect-an-api.md that goes into the server block. */
-export async function startNginx(locations: string): Promise<Nginx> {
+/** @param server What stands in its server block, beside where it listens. */
+export async function startNginx(server: string): Promise<Nginx> {
   const directory = mkdtempSync(join(tmpdir(), 'latchkey-nginx-'));
   const port = await freePort();
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
@@ -22,19 +22,22 @@ export async function startNginx(locations: string): Promise<Nginx> {
     join(directory, 'nginx.conf'),
     `daemon off; master_process off; pid ${directory}/pid; error_log ${directory}/error.log;
     events {}
-    http { access_log off; ${paths} server { listen 127.0.0.1:${port}; ${locations} } }`,
+    http { access_log off; ${paths} server { listen 127.0.0.1:${port}; ${server} } }`,
   );
   const child = spawn('nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')], {
-    stdio: 'ignore',
+    stdio: ['ignore', 'ignore', 'pipe'],
     env: { PATH: `${process.env.PATH}:/usr/sbin` },
   });
+  let printed = '';
+  child.stderr.on('data', (chunk) => (printed += chunk));
   const url = `http://127.0.0.1:${port}`;
-  for (let attempt = 0; attempt < 100; attempt++) {
-    const isUp = await fetch(url).then(
+  const isUp = () =>
+    fetch(url).then(
       () => true,
       () => false,
     );
-    if (isUp) break;
+  while (!(await isUp())) {
+    if (child.exitCode !== null) throw new Error(`nginx ended:\n${printed}`);
     await sleep(30);
   }
   return {

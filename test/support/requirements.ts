@@ -17,6 +17,7 @@ const requirements: Requirement[] = [
   { program: 'redis-server', packages: ['redis-server'] },
   { program: 'chromium', packages: ['chromium', 'fonts-liberation'] },
   { program: 'nginx', packages: ['nginx-light'] },
+  { program: 'caddy', packages: ['caddy'] },
 ];
 
 function isInstalled(program: string): boolean {
