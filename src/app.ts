@@ -371,9 +371,9 @@ export async function createApp(
   const app = new Koa({ proxy: true, keys: sealing.cookieKeys });
   app.on('error', (error) => log.warn({ err: error }, 'connection failed'));
   app
-    .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies }))
     .use(securityHeaders({ issuer }))
     .use(errors.handle) // sees every failure below
+    .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies })) // before anything reads the request
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
     .use(plainBody) // not before what proxies ask with the headers of another request
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())

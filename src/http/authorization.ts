@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import { isRepeated } from './repeated-header.ts';
 
 /** token68 (RFC 9110 §11.2) of a reasonable length. */
 const CREDENTIALS = /^([A-Za-z]+) +([A-Za-z0-9._~+/-]{1,4096}=*)$/;
@@ -9,18 +10,9 @@ const CREDENTIALS = /^([A-Za-z]+) +([A-Za-z0-9._~+/-]{1,4096}=*)$/;
  */
 export function tokenOf(request: IncomingMessage): string | undefined {
   const header = request.headers.authorization;
-  if (header === undefined || isRepeated(request)) return undefined;
+  if (header === undefined || isRepeated(request, 'authorization')) return undefined;
   const [, scheme = '', token] = CREDENTIALS.exec(header) ?? [];
   return /^(bearer|token)$/i.test(scheme) ? token : undefined;
-}
-
-/** Node keeps the first of several and says nothing. */
-function isRepeated({ rawHeaders }: IncomingMessage): boolean {
-  let count = 0;
-  for (let index = 0; index < rawHeaders.length; index += 2) {
-    if (rawHeaders[index]?.toLowerCase() === 'authorization') count += 1;
-  }
-  return count > 1;
 }
 
 /** Client id and secret as RFC 6749 §2.3.1 has them: form-encoded inside HTTP Basic. Empty for whatever else is sent. */
