@@ -28,13 +28,16 @@ export function feedRoutes({ clients, withdrawals }: FeedRoutesOptions): Router 
     const ended = new AbortController();
     ctx.req.once('close', () => ended.abort());
     ctx.type = 'text/event-stream';
-    ctx.set('Cache-Control', 'no-store');
+    // What a proxy collects before it passes it on, or compresses, comes too late.
+    ctx.set({ 'Cache-Control': 'no-store, no-transform', 'X-Accel-Buffering': 'no' });
     ctx.body = stream;
     void feed(stream, ended.signal).finally(() => stream.end());
   });
 
   async function feed(stream: PassThrough, signal: AbortSignal): Promise<void> {
-    const heartbeat = setInterval(() => stream.write(': still here\n\n'), HEARTBEAT_MS);
+    const greet = () => stream.write(': still here\n\n');
+    const heartbeat = setInterval(greet, HEARTBEAT_MS);
+    greet();
     for await (const count of withdrawals.watch(signal)) {
       // Silence tells an API that it cannot rely on what it remembers.
       if (count === null) break;

@@ -96,6 +96,8 @@ const CAPACITY = 10_000;
 /** Milliseconds without a sign of life after which the feed counts as dead. */
 const FEED_SILENCE = 12_000;
 const FEED_RETRY = 1_000;
+/** Characters of a line of the feed, at most. */
+const LONGEST_LINE = 10_000;
 
 export function createResourceServer(options: ResourceServerOptions): ResourceServer {
   const { issuer, remember = 30, timeout = 2_000 } = options;
@@ -270,14 +272,16 @@ function watchFeed({ url, authorization, memory }: { url: string; authorization:
     timer.unref();
     const signal = AbortSignal.any([closed.signal, silent.signal]);
     try {
-      const response = await fetch(url, { headers: { authorization }, signal, redirect: 'error' });
+      // Compression would hold back what is due now.
+      const headers = { authorization, accept: 'text/event-stream', 'accept-encoding': 'identity' };
+      const response = await fetch(url, { headers, signal, redirect: 'error' });
       if (!response.ok || !response.body) return;
-      let pending = '';
+      const read = createEventReader((type) => {
+        if (type === 'withdrawal') memory.reset(true);
+      });
       for await (const chunk of response.body.pipeThrough(new TextDecoderStream())) {
         timer.refresh();
-        pending += chunk;
-        if (pending.includes('event: withdrawal')) memory.reset(true);
-        pending = pending.slice(pending.lastIndexOf('\n\n') + 2);
+        read(chunk);
       }
     } finally {
       clearTimeout(timer);
@@ -294,6 +298,33 @@ function watchFeed({ url, authorization, memory }: { url: string; authorization:
 
   void keepListening();
   return { close: () => closed.abort() };
+}
+
+/** Reads server-sent events (WHATWG HTML §9.2.6) that come in pieces of any size; says the type of each. */
+function createEventReader(dispatch: (type: string) => void): (piece: string) => void {
+  let line = '';
+  let event = { type: '', hasData: false };
+  let isAfterReturn = false;
+
+  function endLine(): void {
+    const [, field, value = ''] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
+    if (line === '') {
+      if (event.hasData) dispatch(event.type);
+      event = { type: '', hasData: false };
+    } else if (field === 'event') event.type = value;
+    else if (field === 'data') event.hasData = true;
+    line = '';
+  }
+
+  return function read(piece) {
+    for (const character of piece) {
+      const isEnd = character === '\r' || (character === '\n' && !isAfterReturn);
+      if (isEnd) endLine();
+      else if (character !== '\n') line += character;
+      isAfterReturn = character === '\r';
+    }
+    if (line.length > LONGEST_LINE) throw new Error('this is no feed');
+  };
 }
 
 const REFUSALS = {
