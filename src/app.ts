@@ -73,6 +73,7 @@ import { introspectionRoutes } from './oidc/introspection-routes.ts';
 import { createIssueAccessToken } from './oidc/issue-access-token.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
 import { ACR_FEDERATED, ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
+import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
@@ -116,7 +117,8 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   const permissions = createPermissions({ storage, now, audit });
   const passwords = createPasswords();
   const logoutNotices = createLogoutNotices({ storage, now });
-  const sessions = createSessions({ storage, now, notices: logoutNotices });
+  const sessionRecords = createSessionRecords({ storage, now });
+  const sessions = createSessions({ storage, now, notices: logoutNotices, records: sessionRecords });
   const organizationName = async (id: string) => (await organizations.get(id))?.name;
   const accountExists = async (id: string) => (await accounts.get(id)) !== undefined;
   const links = createLinks({ storage, now, audit, accountExists });
@@ -167,6 +169,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     clients,
     signingKeys,
     logoutNotices,
+    sessionRecords,
     sessions,
     setup,
     personalTokens,
@@ -201,6 +204,7 @@ export async function createApp(
     clients,
     signingKeys,
     logoutNotices,
+    sessionRecords,
     sessions,
     setup,
     links,
@@ -251,6 +255,7 @@ export async function createApp(
 
   const { findAccessToken, findRefreshToken } = createEngineTokens({
     storage,
+    sessionRecords,
     now,
     findAccount: accounts.findActive,
     findClient: clients.findActive,
@@ -260,9 +265,11 @@ export async function createApp(
   const verifier = createVerifier({ personalTokens, accounts, findAccessToken, noteAppUse: appsAccess.noteUse });
   const signIdentity = createSignIdentity({ issuer, signingKeys, now });
 
-  const grants = createGrants({ accounts, clients, consents });
+  const grants = createGrants({ accounts, clients, consents, sessionRecords });
   const adapter = createAdapter({
     storage,
+    sessionRecords,
+    endSession: (uid) => sessions.endWhosever(uid, backchannelLogout.send),
     now,
     findClient: findMetadata,
     isAccountActive: async (accountId) => (await accounts.findActive(accountId)) !== undefined,
@@ -321,9 +328,7 @@ export async function createApp(
   });
   const consent = createConsent({
     describe: (names) => describeScopes(names, permissions),
-    async grant(interaction, request) {
-      return grants.allow(await engine.provider(), interaction, request);
-    },
+    remember: consents.remember,
     audit,
   });
 

@@ -15,15 +15,12 @@ export interface DescribedScope {
 
 export interface ConsentParts {
   describe(names: readonly string[]): Promise<DescribedScope[]>;
-  /** Remembers the answer and makes the grant; answers its id. */
-  grant(
-    answer: { accountId: string; clientId: string; grantId?: string | undefined },
-    request: Requested,
-  ): Promise<string>;
+  /** Remembers what was allowed; it is granted from that. */
+  remember(allowed: { accountId: string; clientId: string } & Requested): Promise<void>;
   audit: Audit;
 }
 
-export function createConsent({ describe, grant, audit }: ConsentParts) {
+export function createConsent({ describe, remember, audit }: ConsentParts) {
   return {
     async show(interaction: Interaction, request: Requested): Promise<Outcome> {
       const scopes = await describe(withScopesOfClaims(request));
@@ -41,7 +38,7 @@ export function createConsent({ describe, grant, audit }: ConsentParts) {
       request: Requested,
       { decision }: z.infer<typeof DecisionForm>,
     ): Promise<Outcome> {
-      const { account, client, grantId, source } = interaction;
+      const { account, client, source } = interaction;
       if (decision === 'switch' || !account) return showLogin(interaction, { email: '' });
       const answer = { accountId: account.id, clientId: client.id };
       const event = { ...answer, ...source, detail: { scope: request.scopes.join(' ') } };
@@ -50,7 +47,8 @@ export function createConsent({ describe, grant, audit }: ConsentParts) {
         return { kind: 'finish', result: { error: 'access_denied', error_description: 'the person refused' } };
       }
       await audit.record({ type: 'consent_granted', ...event });
-      return { kind: 'finish', result: { consent: { grantId: await grant({ ...answer, grantId }, request) } } };
+      await remember({ ...answer, ...request });
+      return { kind: 'finish', result: { consent: {} } };
     },
   };
 }

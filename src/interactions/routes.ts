@@ -120,7 +120,7 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
 
   async function describe(
     ctx: Koa.Context,
-    { uid, prompt, params, session, grantId }: EngineInteraction,
+    { uid, prompt, params, session }: EngineInteraction,
     client: WaitingClient,
   ): Promise<Interaction> {
     const userAgent = ctx.get('User-Agent');
@@ -128,7 +128,6 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
       uid,
       prompt: prompt.name as Interaction['prompt'],
       client: { ...client, clientHost: client.clientHost ?? hostOf(params.redirect_uri) },
-      grantId,
       account: session && (await options.findAccount(session.accountId)),
       providers: isWanted(options.federatedAcr, prompt.details) ? await options.offeredProviders() : [],
       mustBeFresh: String(params.prompt).split(' ').includes('login') || params.max_age !== undefined,

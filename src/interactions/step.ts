@@ -24,8 +24,6 @@ export interface Interaction {
   client: WaitingClient;
   /** Who is signed in, if anybody. */
   account?: { id: string; name: string; email: string } | undefined;
-  /** The grant this session and app have already. */
-  grantId?: string | undefined;
   /** The identity providers that may be signed in with for this request. */
   providers: readonly OfferedProvider[];
   /** The request wants the person to show who they are now, whoever is signed in where (OIDC Core §3.1.2.1 `prompt`, `max_age`). */

@@ -7,12 +7,14 @@ import type { Account } from '../accounts/account.ts';
 import type { Client } from '../clients/client.ts';
 import type { FindAccessToken, LiveAccessToken, Verified } from '../credentials/verify.ts';
 import type { Storage } from '../storage/storage.ts';
-import { isTombstone, recordKey, sessionUidKey } from './adapter.ts';
+import { recordKey } from './adapter.ts';
 import { scopeWithin } from './grants.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
+import type { SessionRecords } from './session-records.ts';
 
 export interface AccessTokensOptions {
   storage: Storage;
+  sessionRecords: SessionRecords;
   now: () => number;
   findAccount: (id: string) => Promise<Account | undefined>;
   findClient: (id: string) => Promise<Client | undefined>;
@@ -24,16 +26,9 @@ export interface EngineTokens {
   findRefreshToken(value: string): Promise<LiveAccessToken | undefined>;
 }
 
-export function createEngineTokens({ storage, now, findAccount, findClient }: AccessTokensOptions): EngineTokens {
-  async function read(key: string): Promise<AdapterPayload | undefined> {
-    const stored = await storage.get(key);
-    return stored === undefined || isTombstone(stored) ? undefined : (stored as AdapterPayload);
-  }
-
-  async function readSession(uid: string): Promise<AdapterPayload | undefined> {
-    const key = await storage.get(sessionUidKey(uid));
-    return typeof key === 'string' ? read(key) : undefined;
-  }
+export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
+  const { storage, sessionRecords, now, findAccount, findClient } = options;
+  const read = async (key: string) => (await storage.get(key)) as AdapterPayload | undefined;
 
   async function isGranted({ grantId, accountId, clientId }: AdapterPayload): Promise<boolean> {
     if (grantId === undefined) return true;
@@ -50,7 +45,7 @@ export function createEngineTokens({ storage, now, findAccount, findClient }: Ac
     clientId = '',
   }: AdapterPayload): Promise<boolean> {
     if (!expiresWithSession) return true;
-    const session = sessionUid === undefined ? undefined : await readSession(sessionUid);
+    const session = sessionUid === undefined ? undefined : await sessionRecords.findByUid(sessionUid);
     return session?.accountId === accountId && session?.authorizations?.[clientId]?.grantId === grantId;
   }
 

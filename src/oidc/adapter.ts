@@ -8,7 +8,10 @@ import type { Adapter, AdapterPayload } from 'oidc-provider';
 import { errors } from 'oidc-provider';
 import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
-import type { Entry, Json, Storage, WriteOptions } from '../storage/storage.ts';
+import type { Entry, Json, Storage } from '../storage/storage.ts';
+import { accountGroup, clientGroup, grantGroup } from './groups.ts';
+import { SessionEnded } from './merging.ts';
+import type { SessionPayload, SessionRecords } from './session-records.ts';
 
 /** The id of these is what a browser or an app presents; of the others it is only a name. */
 const BEARER_MODELS = new Set([
@@ -18,15 +21,13 @@ const BEARER_MODELS = new Set([
   'Interaction',
   'PushedAuthorizationRequest',
   'RefreshToken',
-  'Session',
 ]);
-
-/** Longer than any request takes: a session that was ended meanwhile is not written back by one still under way. */
-const TOMBSTONE_SECONDS = 120;
-const TOMBSTONE = 'ended';
 
 export interface AdapterOptions {
   storage: Storage;
+  sessionRecords: SessionRecords;
+  /** Ends a session and what came from it, and tells the apps. */
+  endSession: (uid: string) => Promise<void>;
   now: () => number;
   /** The metadata of an app that may act now, as the engine wants it. */
   findClient: (clientId: string) => Promise<AdapterPayload | undefined>;
@@ -38,7 +39,10 @@ export interface AdapterOptions {
 }
 
 export function createAdapter(options: AdapterOptions): (model: string) => Adapter {
-  return (model) => (model === 'Client' ? clientAdapter(options) : modelAdapter(model, options));
+  return (model) => {
+    if (model === 'Client') return clientAdapter(options);
+    return model === 'Session' ? sessionAdapter(options) : modelAdapter(model, options);
+  };
 }
 
 /** Tokens for APIs are known this long after they have expired, so that whoever sends one is told to fetch another. */
@@ -50,38 +54,30 @@ export function recordKey(model: string, id: string): string {
   return `${model}:${BEARER_MODELS.has(model) ? hash('sha256', id, 'base64url') : id}`;
 }
 
-/** What is stored under the key of a session that may be gone. */
-export function isTombstone(stored: Json): boolean {
-  return stored === TOMBSTONE;
-}
-
 const GRANT = 'Grant:';
-const SESSION_UID = 'Session-uid:';
-/** The key of the record that holds the key of the session with this uid. */
-export const sessionUidKey = (uid: string) => `${SESSION_UID}${uid}`;
 
-/** Groups that a person's or an app's records are listed under, and what stands on a grant. */
-export const accountGroup = (accountId: string) => `engine:account:${accountId}`;
-export const clientGroup = (clientId: string) => `engine:client:${clientId}`;
-export const grantGroup = (grantId: string) => `engine:grant:${grantId}`;
+type IsLive = (payload: AdapterPayload) => Promise<boolean>;
 
-function modelAdapter(model: string, options: AdapterOptions): Adapter {
-  const { storage, now, isAccountActive, findClient, effectiveScope } = options;
-  const keyOf = (id: string) => recordKey(model, id);
-  const isApiToken = API_TOKEN_MODELS.has(model);
-
-  /** Nothing of a suspended account or app is found, whatever else the engine would do with it. */
-  async function isLive({ accountId, clientId }: AdapterPayload): Promise<boolean> {
+/** Nothing of a suspended account or app is found, whatever else the engine would do with it. */
+function livenessOf({ isAccountActive, findClient }: AdapterOptions): IsLive {
+  return async ({ accountId, clientId }) => {
     const [account, client] = await Promise.all([
       accountId === undefined || isAccountActive(accountId),
       clientId === undefined || findClient(clientId).then((found) => found !== undefined),
     ]);
     return account && client;
-  }
+  };
+}
 
-  async function read(key: string, id: string | undefined): Promise<AdapterPayload | undefined> {
+function modelAdapter(model: string, options: AdapterOptions): Adapter {
+  const { storage, now, effectiveScope } = options;
+  const keyOf = (id: string) => recordKey(model, id);
+  const isApiToken = API_TOKEN_MODELS.has(model);
+  const isLive = livenessOf(options);
+
+  async function read(key: string, id: string): Promise<AdapterPayload | undefined> {
     const stored = await storage.get(key);
-    if (stored === undefined || isTombstone(stored)) return undefined;
+    if (stored === undefined) return undefined;
     const payload = unpack(stored, id);
     if (isApiToken && Number(payload.exp) <= now()) return undefined;
     return (await isLive(payload)) ? payload : undefined;
@@ -98,21 +94,10 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     }
     if (model === 'ClientCredentials') await refuseBeyondCeiling(payload);
     const groups = groupsOf(payload);
-    if (model === 'Session') {
-      await storage.update(key, (current) => (current !== undefined && isTombstone(current) ? undefined : packed), {
-        ttl,
-        groups,
-      });
-      await pointAt(key, String(payload.uid), { ttl, groups });
-      return;
-    }
-    await storage.put(key, packed, { ttl, groups });
-  }
-
-  /** What was ended while it was on its way to another key ends there. */
-  async function pointAt(key: string, uid: string, options: WriteOptions): Promise<void> {
-    const change = (current: Json | undefined) => (current !== undefined && isTombstone(current) ? undefined : key);
-    if ((await storage.update(sessionUidKey(uid), change, options)) === undefined) await erase(storage, key);
+    if (payload.loaded === undefined) return storage.put(key, packed, { ttl, groups });
+    // What was ended while this request was under way is not written back.
+    if ((await storage.update(key, (current) => current && widened(current, packed), { ttl })) === undefined)
+      throw new errors.InvalidGrant('the grant was ended');
   }
 
   /** An app may be told only of a scope that it can use. */
@@ -134,9 +119,11 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     upsert: (id, payload, expiresIn) => outage(write(id, payload, expiresIn)),
     consume: (id) => outage(consume(id)),
     find: (id) => outage(findNarrowed(id)),
-    findByUid: (uid) => outage(findByUid(uid)),
+    findByUid: async () => undefined,
     findByUserCode: async () => undefined,
-    destroy: (id) => outage(erase(storage, keyOf(id))),
+    destroy: async (id) => {
+      await outage(storage.delete(keyOf(id)));
+    },
     revokeByGrantId: (grantId) =>
       outage(eraseGroup(storage, grantGroup(grantId), (key) => key.startsWith(`${model}:`))),
   };
@@ -144,6 +131,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
     if (model === 'AccessToken' && prefixOf(id) === 'lk_pat_') return options.findPersonalToken(id);
     const payload = await read(keyOf(id), id);
+    if (payload && model === 'Grant') payload.loaded = true;
     if (payload?.scope && isApiToken) return { ...payload, scope: await usable(payload.scope, payload) };
     // Whatever is issued from a grant then says the scope that it can be used with.
     const granted = payload?.openid as { scope?: string } | undefined;
@@ -154,12 +142,42 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   async function usable(scope: string, { clientId = '', accountId }: AdapterPayload): Promise<string> {
     return effectiveScope({ scope, clientId, ...(accountId === undefined ? {} : { accountId }) });
   }
+}
 
-  /** The session id itself is not known here, and nobody who looks a session up by its uid needs it. */
-  async function findByUid(uid: string): Promise<AdapterPayload | undefined> {
-    const key = await storage.get(sessionUidKey(uid));
-    return typeof key === 'string' ? read(key, undefined) : undefined;
+function sessionAdapter(options: AdapterOptions): Adapter {
+  const { sessionRecords: records, endSession } = options;
+  const isLive = livenessOf(options);
+
+  async function find(id: string): Promise<AdapterPayload | undefined> {
+    const session = await records.find(id);
+    if (!session || !(await isLive(session))) return undefined;
+    return { ...session, jti: id, loaded: structuredClone(session) };
   }
+
+  async function findByUid(uid: string): Promise<AdapterPayload | undefined> {
+    const session = await records.findByUid(uid);
+    return session && (await isLive(session)) ? session : undefined;
+  }
+
+  async function save(id: string, { jti: _, ...payload }: AdapterPayload, expiresIn: number): Promise<void> {
+    const ttl = Math.max(1, Math.ceil(expiresIn));
+    if (!(await records.save(id, payload as SessionPayload, ttl))) throw new SessionEnded();
+  }
+
+  async function destroy(id: string): Promise<void> {
+    const session = await records.find(id);
+    if (session) await endSession(session.uid);
+  }
+
+  return {
+    find: (id) => outage(find(id)),
+    findByUid: (uid) => outage(findByUid(uid)),
+    findByUserCode: async () => undefined,
+    upsert: (id, payload, expiresIn) => outage(save(id, payload, Number(expiresIn))),
+    destroy: (id) => outage(destroy(id)),
+    consume: async () => undefined,
+    revokeByGrantId: async () => undefined,
+  };
 }
 
 /** Apps are ours: read on every use, so that a change applies at once, and written only through `clients/`. */
@@ -198,7 +216,7 @@ export async function eraseGroup(
   do {
     const page = await storage.list(group, after === undefined ? {} : { after });
     const keys = page.entries.map((entry) => entry.key).filter(isNamed);
-    await Promise.all(keys.map((key) => erase(storage, key)));
+    await Promise.all(keys.map((key) => storage.delete(key)));
     after = page.next;
   } while (after !== undefined);
 }
@@ -218,23 +236,6 @@ export async function eraseOfAccount(
   for (const grantId of grantIds) await eraseGroup(storage, grantGroup(grantId));
 }
 
-async function erase(storage: Storage, key: string): Promise<void> {
-  if (key.startsWith(SESSION_UID)) await eraseSession(storage, key.slice(SESSION_UID.length));
-  else if (key.startsWith('Session:')) await storage.put(key, TOMBSTONE, { ttl: TOMBSTONE_SECONDS });
-  else await storage.delete(key);
-}
-
-/** Ends the session with this uid, also when it is just being written under another key. Safe to repeat. */
-export async function eraseSession(storage: Storage, uid: string): Promise<void> {
-  let pointedAt: Json | undefined;
-  const change = (current: Json | undefined) => {
-    pointedAt = current;
-    return current === undefined ? undefined : TOMBSTONE;
-  };
-  await storage.update(sessionUidKey(uid), change, { ttl: TOMBSTONE_SECONDS, groups: [] });
-  if (typeof pointedAt === 'string' && !isTombstone(pointedAt)) await erase(storage, pointedAt);
-}
-
 /** What an app was given stands on these; without them its other records are worth nothing. */
 const GIVEN_TO_CLIENT = new Set(['ClientCredentials', 'Grant']);
 /** Worth nothing without their grant, they are listed under it alone: an account may have very many. */
@@ -245,7 +246,6 @@ function groupsOf({ kind = '', accountId, clientId, grantId }: AdapterPayload): 
   return [
     ...(typeof clientId === 'string' && GIVEN_TO_CLIENT.has(kind) ? [clientGroup(clientId)] : []),
     ...(typeof accountId === 'string' ? [accountGroup(accountId)] : []),
-    ...(typeof grantId === 'string' ? [grantGroup(grantId)] : []),
   ];
 }
 
@@ -253,16 +253,36 @@ function groupsOf({ kind = '', accountId, clientId, grantId }: AdapterPayload): 
  * Takes every bearer value out of a payload: its own id, and of an interaction the session's id and the URL that repeats its own.
  */
 function pack(payload: AdapterPayload, id: string): Json {
-  const { jti: _, ...rest } = payload;
-  if (payload.kind !== 'Interaction') return (payload.kind === 'Grant' ? payload : rest) as Json;
+  const { jti, loaded: _, ...rest } = payload;
+  if (payload.kind !== 'Interaction') return (payload.kind === 'Grant' ? { ...rest, jti } : rest) as Json;
   const { cookie: __, ...session } = (payload.session ?? {}) as Record<string, unknown>;
   const returnTo = payload.returnTo?.replace(id, '');
   return { ...rest, returnTo, ...(payload.session ? { session } : {}) } as Json;
 }
 
-function unpack(stored: Json, id: string | undefined): AdapterPayload {
+interface GrantedOpenid {
+  scope?: string;
+  claims?: string[];
+}
+
+/** A grant with what this request adds to it: another may have added something else, and each knows its own scope only. */
+function widened(standing: Json, wanted: Json): Json {
+  const [current, added] = [standing, wanted].map(
+    (grant) => (grant as AdapterPayload).openid as GrantedOpenid | undefined,
+  );
+  const scope = union(current?.scope?.split(' '), added?.scope?.split(' ')).join(' ');
+  const claims = union(current?.claims, added?.claims);
+  const openid = { ...(scope ? { scope } : {}), ...(claims.length > 0 ? { claims } : {}) };
+  return { ...(standing as Record<string, Json>), openid };
+}
+
+function union(some: readonly string[] = [], others: readonly string[] = []): string[] {
+  return [...new Set([...some, ...others])];
+}
+
+function unpack(stored: Json, id: string): AdapterPayload {
   const payload = { ...(stored as AdapterPayload) };
-  if (id === undefined || payload.kind === 'Grant') return payload;
+  if (payload.kind === 'Grant') return payload;
   if (payload.kind === 'Interaction') return { ...payload, jti: id, returnTo: `${payload.returnTo}${id}` };
   return { ...payload, jti: id };
 }

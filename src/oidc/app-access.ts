@@ -7,8 +7,9 @@ import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { accountGroup, entriesOf, eraseOfAccount } from './adapter.ts';
+import { entriesOf, eraseOfAccount } from './adapter.ts';
 import type { Consents } from './consents.ts';
+import { accountGroup } from './groups.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
 
 /** Seconds; a use is written down at most this often. */

@@ -9,6 +9,7 @@ import type { Client } from 'oidc-provider';
 import type { Logger } from 'pino';
 import type { Outbound } from '../http/outbound.ts';
 import { outage } from './adapter.ts';
+import { currentRequest } from './current-request.ts';
 import { isLastAttempt, type LogoutNotice, type LogoutNotices } from './logout-notices.ts';
 
 /** What one process has under way at a time: apps in a round, and notices that have just been written, per app and in all. */
@@ -117,13 +118,17 @@ export function createBackchannelLogout({
   };
 }
 
-/** The engine would call the apps while the person waits. Failing to write a notice down fails the logout. */
+/**
+ * The engine would call the apps while the person waits. Failing to write a notice down fails the logout. When the session ends,
+ * whoever ends it tells the apps: by then there may be more of them than this request knows.
+ */
 export function sendBackchannelLogouts(provider: Provider, send: BackchannelLogout['send']): void {
   const { prototype } = provider.Client as unknown as {
     prototype: { backchannelLogout(this: Client, accountId: string, sid: string): Promise<void> };
   };
-  prototype.backchannelLogout = function (accountId, sid) {
-    return outage(send({ accountId, clientId: this.clientId, sid }));
+  prototype.backchannelLogout = async function (accountId, sid) {
+    const isSessionEnding = currentRequest(provider)?.oidc.params?.logout !== undefined;
+    if (!isSessionEnding) await outage(send({ accountId, clientId: this.clientId, sid }));
   };
   provider.on('backchannel.error', (_ctx, error) => {
     throw error;

@@ -12,6 +12,7 @@ import type { Audit } from '../audit.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { AppsAccess } from './app-access.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
+import { wasReplaced } from './merging.ts';
 import { AMR_SSO, createProvider, type ProviderOptions, ROUTES } from './provider.ts';
 import type { Sessions } from './sessions.ts';
 import type { SigningKeys } from './signing-keys.ts';
@@ -111,6 +112,7 @@ export function createEngine(options: EngineOptions): Engine {
       const { handle } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
       await handle(ctx, next);
       hideFromNullOrigin(ctx);
+      keepNewerCookie(ctx, context);
       const target = formTargetOf(context);
       if (target !== undefined) allowFormTarget(ctx, target);
       describePersonalToken(context);
@@ -123,7 +125,10 @@ export function createEngine(options: EngineOptions): Engine {
 
     async browserSession(ctx) {
       const { provider } = await refresh();
-      const { accountId, loginTs = 0, uid, amr } = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
+      const session = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
+      const { accountId, loginTs = 0, uid, amr } = session;
+      // Only requests of apps may still be on their way with an id that has been replaced.
+      if (wasReplaced(session)) return undefined;
       const account = accountId === undefined ? undefined : await settings.findAccount(accountId);
       if (!account) return undefined;
       await options.noteVisit({ uid, accountId: account.id, ...sourceOf(ctx) });
@@ -135,6 +140,16 @@ export function createEngine(options: EngineOptions): Engine {
 
 function sourceOf(ctx: Pick<Koa.Context, 'ip' | 'get'>): { address: string; userAgent: string | undefined } {
   return { address: ctx.ip, userAgent: ctx.get('User-Agent') || undefined };
+}
+
+/** A request that came with an id of the session that was replaced meanwhile: the browser has the new one, and keeps it. */
+function keepNewerCookie(ctx: Koa.Context, { oidc }: KoaContextWithOIDC): void {
+  if (!oidc?.session || !wasReplaced(oidc.session)) return;
+  const name = oidc.provider.cookieName('session');
+  const lines = [ctx.response.get('Set-Cookie')].flat().filter(Boolean);
+  const others = lines.filter((line) => !line.startsWith(`${name}=`) && !line.startsWith(`${name}.sig=`));
+  ctx.remove('Set-Cookie');
+  if (others.length > 0) ctx.set('Set-Cookie', others);
 }
 
 /** A sandboxed frame or a local file is no app's page; the engine would let it read what carries no app's name. */

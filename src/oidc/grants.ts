@@ -2,8 +2,9 @@
  * What a request may be granted, and the engine's grants made from what a person has allowed. Owns the rule that is checked again at every use of a token:
  * scope = what was asked ∩ what the account holds now ∩ what the app may ask for.
  */
-import type Provider from 'oidc-provider';
+import { randomUUID } from 'node:crypto';
 import type { Grant, KoaContextWithOIDC } from 'oidc-provider';
+import { errors } from 'oidc-provider';
 import { type Account, permissionsOf } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Client } from '../clients/client.ts';
@@ -12,16 +13,11 @@ import { OPENID_SCOPE_SET } from './claims.ts';
 import type { Consent, Consents } from './consents.ts';
 import type { ConsentPolicy, Requested } from './prompts.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
+import type { SessionRecords } from './session-records.ts';
 
 export interface Grants extends ConsentPolicy {
   /** `loadExistingGrant` of the engine: the grant of this session and app, widened silently by what was allowed before. */
   loadExisting(ctx: KoaContextWithOIDC): Promise<Grant | undefined>;
-  /** Remembers what a person allowed an app and makes the grant of it, or adds to the one there is. Answers its id. */
-  allow(
-    provider: Provider,
-    answer: { accountId: string; clientId: string; grantId?: string | undefined },
-    requested: Requested,
-  ): Promise<string>;
   /** Narrows a space-separated scope to what may be used now. */
   effectiveScope(token: { scope: string; accountId?: string; clientId: string }): Promise<string>;
 }
@@ -30,12 +26,13 @@ export interface GrantsOptions {
   accounts: Pick<Accounts, 'get'>;
   clients: Pick<Clients, 'findActive'>;
   consents: Consents;
+  sessionRecords: Pick<SessionRecords, 'claim'>;
 }
 
 /** Claims about the sign-in itself; nobody is asked about them. */
 const SIGN_IN_CLAIMS = new Set(['sub', 'sid', 'auth_time', 'acr', 'amr', 'iss']);
 
-export function createGrants({ accounts, clients, consents }: GrantsOptions): Grants {
+export function createGrants({ accounts, clients, consents, sessionRecords }: GrantsOptions): Grants {
   async function mayHave(scopes: Iterable<string>, { clientId, accountId }: { clientId: string; accountId?: string }) {
     const [client, account] = await Promise.all([
       clients.findActive(clientId),
@@ -84,29 +81,50 @@ export function createGrants({ accounts, clients, consents }: GrantsOptions): Gr
     };
   }
 
+  /**
+   * Makes a new grant the one of its app in this session. False when another request has made one meanwhile, which counts.
+   * @throws when the session has ended.
+   */
+  async function isClaimed({ oidc }: KoaContextWithOIDC, grant: Grant, dead: string | undefined): Promise<boolean> {
+    const { uid, loaded } = oidc.session as unknown as { uid: string; loaded?: object };
+    const { clientId = '', accountId = '' } = grant;
+    // One that was never written down is no other request's.
+    if (loaded === undefined) return true;
+    const wanted = { sid: oidc.session?.sidFor(clientId) ?? randomUUID(), grantId: grant.jti, dead };
+    const agreed = await sessionRecords.claim({ uid, accountId }, clientId, wanted);
+    if (agreed?.grantId !== grant.jti) await grant.destroy();
+    if (!agreed) throw new errors.LoginRequired('the session has ended');
+    oidc.session?.sidFor(clientId, agreed.sid);
+    oidc.session?.grantIdFor(clientId, agreed.grantId);
+    return agreed.grantId === grant.jti;
+  }
+
+  async function loadExisting(ctx: KoaContextWithOIDC): Promise<Grant | undefined> {
+    const { client, account } = entities(ctx);
+    const { provider, session } = ctx.oidc;
+    const grantId = session?.grantIdFor(client.clientId);
+    const known = grantId === undefined ? undefined : await provider.Grant.find(grantId);
+    const existing = known?.accountId === account.accountId ? known : undefined;
+
+    const given = await allowed(ctx, missingFrom(existing, await requested(ctx)));
+    if (isNothing(given)) return existing;
+    const grant = existing ?? new provider.Grant({ accountId: account.accountId, clientId: client.clientId });
+    try {
+      await widen(grant, given);
+    } catch (error) {
+      if (error instanceof errors.InvalidGrant) return loadExisting(ctx);
+      throw error;
+    }
+    if (!existing && !(await isClaimed(ctx, grant, grantId))) return loadExisting(ctx);
+    // What was taken back while it was being granted is not granted.
+    const still = await allowed(ctx, given);
+    if (still.scopes.length + still.claims.length === given.scopes.length + given.claims.length) return grant;
+    await grant.destroy();
+    return undefined;
+  }
+
   return {
-    async loadExisting(ctx) {
-      const { client, account } = entities(ctx);
-      const { provider, session, result } = ctx.oidc;
-      const grantId = result?.consent?.grantId ?? session?.grantIdFor(client.clientId);
-      const known = grantId === undefined ? undefined : await provider.Grant.find(grantId);
-      const existing = known?.accountId === account.accountId ? known : undefined;
-
-      const missing = missingFrom(existing, await requested(ctx));
-      const { scopes, claims } = await allowed(ctx, missing);
-      if (scopes.length + claims.length === 0) return existing;
-      const grant = existing ?? new provider.Grant({ accountId: account.accountId, clientId: client.clientId });
-      await widen(grant, { scopes, claims });
-      return grant;
-    },
-
-    async allow(provider, { accountId, clientId, grantId }, requested) {
-      await consents.remember({ accountId, clientId, ...requested });
-      const existing = grantId === undefined ? undefined : await provider.Grant.find(grantId);
-      const isTheirs = existing?.accountId === accountId && existing.clientId === clientId;
-      return widen(isTheirs ? existing : new provider.Grant({ accountId, clientId }), requested);
-    },
-
+    loadExisting,
     requested,
     isNeeded,
 
@@ -129,6 +147,10 @@ export function scopeWithin(
   if (actsForItself) return [...scopes].filter((scope) => ceiling.has(scope));
   const held = new Set(account && permissionsOf(account));
   return [...scopes].filter((scope) => OPENID_SCOPE_SET.has(scope) || (ceiling.has(scope) && held.has(scope)));
+}
+
+function isNothing({ scopes, claims }: Requested): boolean {
+  return scopes.length + claims.length === 0;
 }
 
 function widen(grant: Grant, { scopes, claims }: Requested): Promise<string> {

@@ -12,6 +12,7 @@ import { type BackchannelLogout, sendBackchannelLogouts } from './backchannel-lo
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
 import { issueAudienceAsArray } from './id-token-audience.ts';
+import { mergeWrites } from './merging.ts';
 import { type ConsentPolicy, createPrompts } from './prompts.ts';
 import { registerTokenExchange } from './token-exchange.ts';
 
@@ -198,6 +199,7 @@ export function createProvider(options: ProviderOptions): Provider {
     },
   });
 
+  mergeWrites(provider);
   registerTokenExchange(provider, options.exchange);
   compareSecretsAsDigests(provider);
   allowLoopbackForImplicit(provider);

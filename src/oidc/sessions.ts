@@ -7,19 +7,10 @@ import { z } from 'zod';
 import { AppError, unlessGone } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import {
-  accountGroup,
-  clientGroup,
-  entriesOf,
-  eraseGroup,
-  eraseOfAccount,
-  eraseSession,
-  grantGroup,
-  isTombstone,
-  recordKey,
-  sessionUidKey,
-} from './adapter.ts';
-import type { LogoutNotices } from './logout-notices.ts';
+import { entriesOf, eraseGroup, eraseOfAccount, recordKey } from './adapter.ts';
+import { accountGroup, clientGroup, grantGroup, sessionGroup } from './groups.ts';
+import type { LogoutNotice, LogoutNotices } from './logout-notices.ts';
+import { type SessionPayload, type SessionRecords, uidOfKey } from './session-records.ts';
 
 /** Seconds; a visit is written down at most this often. */
 const VISIT_INTERVAL = 60;
@@ -30,7 +21,8 @@ const KEPT = 31 * 24 * 60 * 60;
 const BrowserSession = z.object({
   uid: z.string(),
   accountId: z.string(),
-  address: z.string(),
+  /** Absent as long as nobody has come with it. */
+  address: z.string().optional(),
   userAgent: z.string().optional(),
   createdAt: z.int(),
   lastActiveAt: z.int(),
@@ -39,21 +31,7 @@ const BrowserSession = z.object({
 });
 export type BrowserSession = z.infer<typeof BrowserSession>;
 
-/** What of the engine's record matters here. */
-const EngineSession = z.object({
-  accountId: z.string().optional(),
-  authorizations: z
-    .record(
-      z.string(),
-      z.object({
-        sid: z.string().optional(),
-        grantId: z.string().optional(),
-        persistsLogout: z.boolean().optional(),
-      }),
-    )
-    .default({}),
-});
-type EngineSession = z.infer<typeof EngineSession>;
+type SignedOut = Pick<LogoutNotice, 'accountId' | 'clientId' | 'sid'>;
 
 export interface Sessions {
   /**
@@ -67,6 +45,8 @@ export interface Sessions {
    * @throws {AppError} `not_found` when the account has no such session.
    */
   end(accountId: string, uid: string): Promise<void>;
+  /** The same without asking whose it is. The apps are told by `tell`. Safe to repeat. */
+  endWhosever(uid: string, tell: (signedOut: SignedOut) => Promise<void>): Promise<void>;
   /** Ends every grant of an app, and with them its codes and tokens, and every session that began by its word. Safe to repeat. */
   endAllOfClient(clientId: string): Promise<void>;
   /** Those of an account that are there now, last active first. */
@@ -81,34 +61,49 @@ export interface SessionsOptions {
   storage: Storage;
   now: () => number;
   notices: LogoutNotices;
+  records: SessionRecords;
 }
 
-export function createSessions({ storage, now, notices }: SessionsOptions): Sessions {
+export function createSessions({ storage, now, notices, records }: SessionsOptions): Sessions {
   const visits = collection(storage, { kind: 'browser-session', version: 1, schema: BrowserSession });
   const visitsGroup = (accountId: string) => `browser-sessions:account:${accountId}`;
   const visitGroups = (accountId: string) => [accountGroup(accountId), visitsGroup(accountId)];
   const begunGroup = (clientId: string) => `browser-sessions:client:${clientId}`;
   const noted = new LRUCache<string, number>({ max: 10_000 });
 
-  async function find(accountId: string, uid: string): Promise<{ key: string; session: EngineSession } | undefined> {
-    const key = await storage.get(sessionUidKey(uid));
-    const stored = typeof key === 'string' ? await storage.get(key) : undefined;
-    if (typeof key !== 'string' || stored === undefined || isTombstone(stored)) return undefined;
-    const session = EngineSession.parse(stored);
-    return session.accountId === accountId ? { key, session } : undefined;
+  async function find(accountId: string, uid: string): Promise<SessionPayload | undefined> {
+    const session = await records.findByUid(uid);
+    return session?.accountId === accountId ? session : undefined;
   }
 
-  async function noteLogouts(accountId: string, { authorizations }: EngineSession): Promise<void> {
-    const apps = Object.entries(authorizations);
-    await Promise.all(apps.map(([clientId, { sid }]) => sid && notices.add({ accountId, clientId, sid })));
+  /** @param told Apps that know already. */
+  async function tellApps(
+    { accountId, authorizations }: SessionPayload,
+    tell: (signedOut: SignedOut) => Promise<void>,
+    told: SessionPayload | undefined = undefined,
+  ): Promise<void> {
+    if (accountId === undefined) return;
+    const apps = Object.entries(authorizations ?? {}).filter(([clientId]) => !told?.authorizations?.[clientId]);
+    await Promise.all(apps.map(([clientId, { sid }]) => sid && tell({ accountId, clientId, sid })));
   }
 
-  async function endGrantsOf({ authorizations }: EngineSession): Promise<void> {
+  async function endGrantsOf({ authorizations = {} }: SessionPayload): Promise<void> {
     for (const { grantId, persistsLogout } of Object.values(authorizations)) {
       if (grantId === undefined || persistsLogout) continue;
       await storage.delete(recordKey('Grant', grantId));
       await eraseGroup(storage, grantGroup(grantId));
     }
+  }
+
+  /** Told before the end, so that no crash leaves an app without its notice; and after it, of what was given in between. */
+  async function endWhosever(uid: string, tell: (signedOut: SignedOut) => Promise<void>): Promise<void> {
+    const known = await records.findByUid(uid);
+    if (known) await tellApps(known, tell);
+    const ended = await records.take(uid);
+    if (!ended) return;
+    await tellApps(ended, tell, known);
+    await endGrantsOf(ended);
+    await visits.delete(uid);
   }
 
   async function write(visit: BrowserSession): Promise<void> {
@@ -123,25 +118,31 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
   }
 
   async function end(accountId: string, uid: string): Promise<void> {
-    const found = await find(accountId, uid);
-    if (!found) throw new AppError('not_found', 'there is no such session');
-    await noteLogouts(accountId, found.session);
-    await eraseSession(storage, uid);
-    await endGrantsOf(found.session);
-    await visits.delete(uid);
+    if (!(await find(accountId, uid))) throw new AppError('not_found', 'there is no such session');
+    await endWhosever(uid, notices.add);
+  }
+
+  async function liveOf(accountId: string): Promise<Map<string, SessionPayload>> {
+    const live = new Map<string, SessionPayload>();
+    for await (const { value } of entriesOf(storage, sessionGroup(accountId))) {
+      const session = value as unknown as SessionPayload;
+      if (session.accountId === accountId) live.set(session.uid, session);
+    }
+    return live;
   }
 
   return {
     end,
+    endWhosever,
 
     async endAll(accountId, { except } = {}) {
-      const kept = except === undefined ? undefined : await find(accountId, except);
-      const keptKeys = kept ? [kept.key, sessionUidKey(String(except)), `browser-session:${except}`] : [];
+      const isKept = (key: string) => key === `browser-session:${except}` || uidOfKey(key) === except;
+      const kept = except !== undefined && (await find(accountId, except)) !== undefined;
       for await (const { key, value } of entriesOf(storage, accountGroup(accountId))) {
-        if (!key.startsWith('Session:') || isTombstone(value) || keptKeys.includes(key)) continue;
-        await noteLogouts(accountId, EngineSession.parse(value));
+        const isSession = (value as { kind?: unknown }).kind === 'Session';
+        if (isSession && !(kept && isKept(key))) await tellApps(value as unknown as SessionPayload, notices.add);
       }
-      await eraseOfAccount(storage, accountId, (key) => !keptKeys.includes(key));
+      await eraseOfAccount(storage, accountId, (key) => !(kept && isKept(key)));
     },
 
     async endAllOfClient(clientId) {
@@ -151,9 +152,15 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
     },
 
     async list(accountId) {
-      const known = await Array.fromAsync(visits.all(visitsGroup(accountId)));
-      const live = await Promise.all(known.map(({ uid }) => find(accountId, uid)));
-      return known.filter((_, index) => live[index]).sort((a, b) => b.lastActiveAt - a.lastActiveAt);
+      const [known, live] = await Promise.all([Array.fromAsync(visits.all(visitsGroup(accountId))), liveOf(accountId)]);
+      const visited = new Map(known.map((visit) => [visit.uid, visit]));
+      // An earlier version did not list sessions themselves.
+      for (const uid of visited.keys()) {
+        const earlier = live.has(uid) ? undefined : await find(accountId, uid);
+        if (earlier) live.set(uid, earlier);
+      }
+      const listed = [...live.values()].map((session) => visited.get(session.uid) ?? unvisited(accountId, session));
+      return listed.sort((a, b) => b.lastActiveAt - a.lastActiveAt);
     },
 
     async noteSignedInBy(uid, { accountId, clientId }) {
@@ -168,4 +175,9 @@ export function createSessions({ storage, now, notices }: SessionsOptions): Sess
       noted.set(visit.uid, time);
     },
   };
+}
+
+/** Written down by the engine alone so far. */
+function unvisited(accountId: string, { uid, iat = 0, loginTs = iat }: SessionPayload): BrowserSession {
+  return { uid, accountId, createdAt: iat, lastActiveAt: loginTs };
 }

@@ -12,12 +12,11 @@ const INTERVAL_MS = 250;
 const KEY = 'withdrawals';
 
 const CHANGED = /^(account|client|personal-token):/;
-const REMOVED = /^(account|client|AccessToken|ClientCredentials|Grant):/;
+const REMOVED = /^(account|client|AccessToken|ClientCredentials|Grant|Session-uid):/;
 
 /** Whether a write may have taken something away. */
-export function isWithdrawal({ verb, key, value }: ObservedWrite): boolean {
+export function isWithdrawal({ verb, key }: ObservedWrite): boolean {
   if (verb === 'delete' || verb === 'take') return REMOVED.test(key);
-  if (key.startsWith('Session:')) return value === 'ended';
   return CHANGED.test(key);
 }
 

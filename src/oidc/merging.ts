@@ -1,0 +1,56 @@
+/**
+ * The engine writes a session or a grant whole, as one request sees it, while other requests change the same one. Here its models
+ * are taught to say what they were when they were read, so that whoever stores them can merge what was changed.
+ */
+import type Provider from 'oidc-provider';
+import type { Session } from 'oidc-provider';
+import { errors } from 'oidc-provider';
+import { currentRequest } from './current-request.ts';
+
+type Model = { IN_PAYLOAD: string[] };
+type MergedSession = Session & { replaces?: string; replaced?: boolean; destroyed?: boolean };
+
+export function mergeWrites(provider: Provider): void {
+  const { Session, Grant } = provider;
+  alsoKeep(Session as unknown as Model, ['loaded', 'replaces', 'replaced']);
+  alsoKeep(Grant as unknown as Model, ['loaded']);
+  const { prototype } = Session as unknown as {
+    prototype: { resetIdentifier(): void; save(ttl: number): Promise<unknown> };
+  };
+  const { resetIdentifier, save } = prototype;
+
+  // The engine would destroy the old id, and the session with it. One that was replaced already is not renewed.
+  prototype.resetIdentifier = function (this: MergedSession & { oldId?: string | undefined }) {
+    if (this.replaced) return;
+    resetIdentifier.call(this);
+    this.replaces = this.oldId as string;
+    this.oldId = undefined;
+  };
+
+  const answered = new WeakSet<object>();
+  provider.on('authorization.success', (ctx) => answered.add(ctx));
+  // Nothing is given to an app in a session that has ended meanwhile. Whatever else was asked then is answered as it would have been before.
+  prototype.save = async function (this: MergedSession, ttl) {
+    try {
+      return await save.call(this, ttl);
+    } catch (error) {
+      if (!(error instanceof SessionEnded)) throw error;
+      const request = currentRequest(provider);
+      if (request && answered.has(request)) throw new errors.LoginRequired('the session has ended');
+      return undefined;
+    }
+  };
+}
+
+/** Whether a request came with an id of its session that was replaced a moment ago, and has not ended the session since. */
+export function wasReplaced(session: Session): boolean {
+  const { replaced, destroyed } = session as MergedSession;
+  return replaced === true && !destroyed;
+}
+
+/** The session was not written: it has ended, or is another person's by now. */
+export class SessionEnded extends Error {}
+
+function alsoKeep(model: Model, names: string[]): void {
+  Object.defineProperty(model, 'IN_PAYLOAD', { value: [...model.IN_PAYLOAD, ...names] });
+}
