@@ -129,6 +129,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     audit,
     passwords,
     endSessions: sessions.endAll,
+    administratorMade: () => setup.close(),
     async forget(accountId) {
       await links.removeAll(accountId);
       await partners.forgetAll(accountId);
@@ -155,7 +156,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   });
   const appTokens = createAppTokens({ storage, now, audit, clients, identityProviders });
   const signingKeys = createSigningKeys({ storage, sealing, audit, now });
-  const setup = createSetup({ storage, sealing, accounts, audit });
+  const setup = createSetup({ storage, sealing, accounts, audit, now });
   const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
   return {
     storage,

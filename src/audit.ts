@@ -50,6 +50,7 @@ const AuditEventType = z.enum([
   'identity_provider_created',
   'key_rotated',
   'setup_completed',
+  'setup_reopened',
   'administration',
 ]);
 export type AuditEventType = z.infer<typeof AuditEventType>;

@@ -165,6 +165,13 @@ program
     }),
   );
 
+program
+  .command('setup')
+  .description('the link that makes the first administrator')
+  .command('reopen')
+  .description('print a new link when there is no administrator any more')
+  .action(on(async ({ setup }) => ({ url: `${readConfig().issuer}/setup?code=${await setup.reopen()}` })));
+
 interface AccountOptions {
   email: string;
   password: string;

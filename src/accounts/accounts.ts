@@ -105,6 +105,8 @@ export interface AccountsOptions {
   passwords: Passwords;
   /** Ends every session and grant of an account; called again after a crash. */
   endSessions(accountId: string, options?: { except?: string | undefined }): Promise<void>;
+  /** Hears that an account has become an administrator's. */
+  administratorMade?(): Promise<void>;
   /** Erases what others keep of an account that is deleted; called again after a crash. */
   forget?(accountId: string): Promise<void>;
   /** Undefined when there is no such organization. */
@@ -210,7 +212,10 @@ export function createAccounts(options: AccountsOptions): Accounts {
       // Before the account rather than after it: an account without its event must not exist.
       await record('account_created', account.id, origin);
       await accounts.insert(account.id, account, { groups: groupsOf(account) });
-      if (await emails.confirm(account.email, account.id)) return account;
+      if (await emails.confirm(account.email, account.id)) {
+        if (account.administrator) await options.administratorMade?.();
+        return account;
+      }
       await accounts.delete(account.id);
       throw new AppError('conflict', 'there is an account with this e-mail already', { field: 'email' });
     },
@@ -225,7 +230,10 @@ export function createAccounts(options: AccountsOptions): Accounts {
       await checkPermissions(changes.permissions ?? []);
       const account = await change(id, changeOf);
       // Whoever is given this power proves anew who they are.
-      if (account.administrator && !seen.administrator) await endSessions(id);
+      if (account.administrator && !seen.administrator) {
+        await options.administratorMade?.();
+        await endSessions(id);
+      }
       await record('account_changed', id, origin, { changed: Object.keys(changes).join(' ') });
       return account;
     },

@@ -14,7 +14,7 @@ import {
 } from '../support/app.ts';
 import { createBrowser, type Landing } from '../support/browser.ts';
 import { walk } from '../support/flow.ts';
-import { shellJson } from '../support/shell.ts';
+import { shell, shellJson } from '../support/shell.ts';
 
 const FORM = { email: 'ada@example.com', given_name: 'Ada', family_name: 'Admin', password: PASSWORD };
 
@@ -100,6 +100,13 @@ onEachEngine((openStore) => {
     });
     afterEach(() => app.close());
 
+    /** As in an accident: past the rules for who may be deleted. */
+    async function erase(email: string): Promise<void> {
+      const { id } = await app.directory.accounts.find(email);
+      await app.directory.storage.delete(`account:${id}`);
+      await app.directory.storage.delete(`account-email:${email}`);
+    }
+
     const statusOf = async (landing: Promise<Landing>) => (await landing).response?.status;
 
     it('an administrator made from the shell closes it', async () => {
@@ -107,6 +114,54 @@ onEachEngine((openStore) => {
       expect(await statusOf(createBrowser(app.issuer).open(`/setup?code=${code}`))).to.equal(403);
       expect(await statusOf(post(app.issuer, { ...FORM, code }))).to.equal(403);
       expect(await administrators()).to.deep.equal(['root@example.com']);
+    });
+
+    for (const [how, make] of Object.entries({
+      'from the shell': () =>
+        shellJson(store, 'account', 'create', '--email', FORM.email, '--password', PASSWORD, '--admin'),
+      'by the link': () => post(app.issuer, { ...FORM, code }),
+      'by promotion': async () => {
+        const { id } = await app.person({ email: FORM.email });
+        await app.directory.accounts.update(id, { administrator: true });
+      },
+    })) {
+      it(`stays closed when the administrator made ${how} is gone, at this start and the next`, async () => {
+        await make();
+        await erase(FORM.email);
+        expect(await app.directory.accounts.hasAdministrator()).to.equal(false);
+        expect(await statusOf(createBrowser(app.issuer).open(`/setup?code=${code}`))).to.equal(403);
+        expect(await statusOf(post(app.issuer, { ...FORM, code }))).to.equal(403);
+        const next = await startProcess(store);
+        while (!next.output().includes('Latchkey is at')) await sleep(20);
+        await sleep(100);
+        await next.kill('SIGKILL');
+        expect(next.output()).not.to.contain('setup');
+      });
+    }
+
+    it('is opened again only from the shell, with another link, and only when there is no administrator', async () => {
+      await post(app.issuer, { ...FORM, code });
+      const refused = await shell(store, ['setup', 'reopen']);
+      expect(refused.status).to.equal(1);
+      expect(refused.stderr).to.match(/^there is an administrator.*\n$/);
+      await erase(FORM.email);
+
+      const { url } = await shellJson(store, 'setup', 'reopen');
+      const reopened = new URL(String(url)).searchParams.get('code') ?? '';
+      expect(reopened).to.have.length.above(20).and.not.to.equal(code);
+      expect(await statusOf(createBrowser(app.issuer).open(`/setup?code=${code}`))).to.equal(403);
+      expect(await statusOf(createBrowser(app.issuer).open(`/setup?code=${reopened}`))).to.equal(200);
+      expect(await statusOf(post(app.issuer, { ...FORM, code: reopened }))).to.equal(200);
+      await erase(FORM.email);
+      expect(await statusOf(post(app.issuer, { ...FORM, code: reopened }))).to.equal(403);
+    });
+
+    it('is closed by an administrator of a store that was written before there was a mark', async () => {
+      await post(app.issuer, { ...FORM, code });
+      await app.directory.storage.delete('setup-closed:code');
+      expect(await app.directory.setup.code()).to.equal(undefined);
+      await erase(FORM.email);
+      expect(await app.directory.setup.code()).to.equal(undefined);
     });
 
     it('a form that is wrong says where, keeps what was typed but the password, and leaves it open', async () => {
