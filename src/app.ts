@@ -59,6 +59,7 @@ import { createMailQueue } from './mail/queue.ts';
 import { createSmtpDelivery } from './mail/smtp.ts';
 import { asEngineToken, createEngineTokens } from './oidc/access-tokens.ts';
 import { createAdapter, eraseGroup } from './oidc/adapter.ts';
+import { createAdmission } from './oidc/admission.ts';
 import { createAppsAccess } from './oidc/app-access.ts';
 import { createBackchannelLogout } from './oidc/backchannel-logout.ts';
 import { claimsOf } from './oidc/claims.ts';
@@ -271,6 +272,7 @@ export async function createApp(
     storage,
     sessionRecords,
     endSession: (uid) => sessions.endWhosever(uid, backchannelLogout.send),
+    admission: createAdmission({ throttle }),
     now,
     findClient: findMetadata,
     isAccountActive: async (accountId) => (await accounts.findActive(accountId)) !== undefined,

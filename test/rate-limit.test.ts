@@ -89,6 +89,35 @@ describe('the throttle', () => {
       expect(await outcomeOf(use('f'))).to.equal('too_many_requests');
     });
 
+    it('counts the networks of one IPv6 site together as well, with four times the limit', async () => {
+      const from = (n: number) =>
+        people.throttle.consume(RULE, { source: `2001:db8:7:${n.toString(16)}::1`, key: 'h' });
+      for (let n = 0; n < 12; n++) await from(n);
+      expect(await outcomeOf(from(12))).to.equal('too_many_requests');
+      expect(await outcomeOf(people.throttle.check(RULE, { source: '2001:db8:7:99::', key: 'h' }))).to.equal(
+        'too_many_requests',
+      );
+      expect(await outcomeOf(people.throttle.consume(RULE, { source: '2001:db8:8::1', key: 'h' }))).to.equal('ok');
+    });
+
+    it('is checked without being used up', async () => {
+      for (let i = 0; i < 5; i++) await people.throttle.check(RULE, { key: 'i' });
+      for (let i = 0; i < 3; i++) await use('i');
+      const failure = await failureOf(people.throttle.check(RULE, { key: 'i' }));
+      expect(failure.status).to.equal(429);
+      expect(failure.retryAfter).to.equal(60);
+    });
+
+    it('takes back what somebody else has used, and never more than was used', async () => {
+      for (let i = 0; i < 3; i++) await use('j');
+      await people.throttle.giveBack(RULE, { key: 'j' });
+      await use('j');
+      expect(await outcomeOf(use('j'))).to.equal('too_many_requests');
+      for (let i = 0; i < 9; i++) await people.throttle.giveBack(RULE, { key: 'j' });
+      for (let i = 0; i < 3; i++) await use('j');
+      expect(await outcomeOf(use('j'))).to.equal('too_many_requests');
+    });
+
     it('forgets what is cleared', async () => {
       for (let i = 0; i < 3; i++) await use('g');
       await people.throttle.clear(RULE, { key: 'g' });

@@ -6,7 +6,7 @@
  * subclass, which over this port is all there is to do, and adds a second clock (`Date.now`) and memory of its own.
  */
 import { hash } from 'node:crypto';
-import { isIP, isIPv6 } from 'node:net';
+import { isIPv6 } from 'node:net';
 import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -20,7 +20,10 @@ export interface Rule {
 
 /** What is counted together. */
 export interface Counted {
-  /** Network address; those of one IPv6 network (/64) count as one, since a single machine has all of them. */
+  /**
+   * Network address; those of one IPv6 network (/64) count as one, since a single machine has all of them. Its site (/48), which
+   * one customer may have all of, is counted too and has four times the limit.
+   */
   source?: string;
   /** Whatever else tells the counts apart, such as an e-mail. Only a digest of it is stored. */
   key?: string;
@@ -38,66 +41,132 @@ export interface Throttle {
    * @throws {AppError} `too_many_requests` with the seconds left; such an attempt is not counted and does not prolong it.
    */
   consume(rule: Rule, counted: Counted): Promise<Consumption>;
+  /** Uses nothing up and writes nothing. @throws {AppError} `too_many_requests` when the limit has been reached. */
+  check(rule: Rule, counted: Counted): Promise<void>;
+  /** Gives one back that somebody used up and does not need any more, whichever window it is of. */
+  giveBack(rule: Rule, counted: Counted): Promise<void>;
   /** Forgets what was counted. */
   clear(rule: Rule, counted: Counted): Promise<void>;
 }
 
 const Count = z.object({ used: z.int().nonnegative(), until: z.int() });
+type Count = z.infer<typeof Count>;
+
+/** What a site may, in limits of one network. */
+const SITE_FACTOR = 4;
 
 export function createThrottle({ storage, now }: { storage: Storage; now: () => number }): Throttle {
-  async function secondsLeft(storageKey: string): Promise<number> {
-    const count = Count.optional().parse(await storage.get(storageKey));
-    return Math.max(1, (count?.until ?? 0) - now());
+  const read = async (storageKey: string) => Count.optional().parse(await storage.get(storageKey));
+
+  async function change(storageKey: string, next: (count: Count) => Count | undefined): Promise<void> {
+    await storage.update(storageKey, (current) => {
+      const count = Count.optional().parse(current);
+      return count && count.used > 0 ? next(count) : undefined;
+    });
   }
 
   async function refund(storageKey: string, until: number): Promise<void> {
-    await storage.update(storageKey, (current) => {
-      const count = Count.optional().parse(current);
-      return count?.until === until && count.used > 0 ? { ...count, used: count.used - 1 } : undefined;
-    });
+    await change(storageKey, (count) => (count.until === until ? { ...count, used: count.used - 1 } : undefined));
+  }
+
+  async function consumeOne({ storageKey, rule }: Counter): Promise<Consumption> {
+    const time = now();
+    const next = (current: unknown) => oneMore(Count.optional().parse(current), rule, time);
+    const written = Count.optional().parse(await storage.update(storageKey, next, { ttl: rule.window }));
+    if (!written) throw tooMany((await read(storageKey))?.until ?? 0, time);
+    return { refund: () => refund(storageKey, written.until) };
   }
 
   return {
     async consume(rule, counted) {
-      const storageKey = keyOf(rule, counted);
-      const time = now();
-      const change = (current: unknown) => oneMore(Count.optional().parse(current), rule, time);
-      const written = Count.optional().parse(await storage.update(storageKey, change, { ttl: rule.window }));
-      if (written) return { refund: () => refund(storageKey, written.until) };
-      throw new AppError('too_many_requests', 'too many attempts; wait a while and try again', {
-        retryAfter: await secondsLeft(storageKey),
-      });
+      const used: Consumption[] = [];
+      const refundAll = async () => {
+        await Promise.all(used.map((one) => one.refund()));
+      };
+      for (const counter of countersOf(rule, counted)) {
+        const one = await consumeOne(counter).catch(async (error) => {
+          await refundAll();
+          throw error;
+        });
+        used.push(one);
+      }
+      return { refund: refundAll };
+    },
+
+    async check(rule, counted) {
+      for (const { storageKey, rule: counting } of countersOf(rule, counted)) {
+        const count = await read(storageKey);
+        if (count && !oneMore(count, counting, now())) throw tooMany(count.until, now());
+      }
+    },
+
+    async giveBack(rule, counted) {
+      const isNow = ({ until }: Count) => until > now();
+      for (const { storageKey } of countersOf(rule, counted))
+        await change(storageKey, (count) => (isNow(count) ? { ...count, used: count.used - 1 } : undefined));
     },
 
     async clear(rule, counted) {
-      await storage.delete(keyOf(rule, counted));
+      const [own] = countersOf(rule, counted);
+      await storage.delete(own.storageKey);
     },
   };
 }
 
+interface Counter {
+  storageKey: string;
+  rule: Rule;
+}
+
+/** The network's own first, which is the one that its user is answerable for. */
+function countersOf(rule: Rule, { source, key }: Counted): [Counter, ...Counter[]] {
+  const own = { rule, storageKey: keyOf(rule, source === undefined ? null : networkOf(source), key) };
+  const site = source === undefined ? undefined : siteOf(source);
+  if (site === undefined) return [own];
+  return [own, { rule: { ...rule, limit: rule.limit * SITE_FACTOR }, storageKey: keyOf(rule, site, key) }];
+}
+
+function tooMany(until: number, time: number): AppError {
+  return new AppError('too_many_requests', 'too many attempts; wait a while and try again', {
+    retryAfter: Math.max(1, until - time),
+  });
+}
+
 /** The count after one more, or undefined when the limit is reached. A record outlives its window by up to a window. */
-function oneMore(count: z.infer<typeof Count> | undefined, rule: Rule, time: number) {
+function oneMore(count: Count | undefined, rule: Rule, time: number) {
   // A window that ends later than one begun now was begun under a clock that has been put back since.
   const isOver = !count || count.until <= time || count.until > time + rule.window;
   if (isOver) return { used: 1, until: time + rule.window };
   return count.used < rule.limit ? { ...count, used: count.used + 1 } : undefined;
 }
 
-function keyOf({ name }: Rule, { source, key }: Counted): string {
-  const counted = JSON.stringify([source === undefined ? null : networkOf(source), key ?? null]);
+function keyOf({ name }: Rule, source: string | null, key: string | undefined): string {
+  const counted = JSON.stringify([source, key ?? null]);
   return `throttle:${name}:${hash('sha256', counted, 'base64url')}`;
 }
 
 /** What one party on the network can speak from: an IPv4 address, or the /64 of an IPv6 address (RFC 4291 §2.5.4). */
 export function networkOf(address: string): string {
+  const groups = ipv6GroupsOf(address);
+  if (!groups) return address.split('%', 1).join();
+  return mappedIPv4(groups) ?? `${groups.slice(0, 4).join(':')}::/64`;
+}
+
+/** The /48 of an IPv6 address, the most that a site is given (RFC 6177 §2). */
+function siteOf(address: string): string | undefined {
+  const groups = ipv6GroupsOf(address);
+  return groups && !mappedIPv4(groups) ? `${groups.slice(0, 3).join(':')}::/48` : undefined;
+}
+
+/** All eight groups; undefined for what is no IPv6 address. */
+function ipv6GroupsOf(address: string): string[] | undefined {
   const [bare = ''] = address.split('%');
-  if (!isIPv6(bare)) return isIP(bare) ? bare : address;
+  if (!isIPv6(bare)) return undefined;
   const [head = '', tail] = new URL(`http://[${bare}]`).hostname.slice(1, -1).split('::');
   const before = groupsOf(head);
   const after = groupsOf(tail ?? '');
   const zeros = Array<string>(8 - before.length - after.length).fill('0');
-  const groups = [...before, ...zeros, ...after];
-  return mappedIPv4(groups) ?? `${groups.slice(0, 4).join(':')}::/64`;
+  return [...before, ...zeros, ...after];
 }
 
 function groupsOf(part: string): string[] {

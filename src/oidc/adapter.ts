@@ -9,6 +9,7 @@ import { errors } from 'oidc-provider';
 import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
 import type { Entry, Json, Storage } from '../storage/storage.ts';
+import type { Admission } from './admission.ts';
 import { accountGroup, clientGroup, grantGroup } from './groups.ts';
 import { SessionEnded } from './merging.ts';
 import type { SessionPayload, SessionRecords } from './session-records.ts';
@@ -28,6 +29,8 @@ export interface AdapterOptions {
   sessionRecords: SessionRecords;
   /** Ends a session and what came from it, and tells the apps. */
   endSession: (uid: string) => Promise<void>;
+  /** Asked before anything is written that somebody unknown may have begun. */
+  admission: Admission;
   now: () => number;
   /** The metadata of an app that may act now, as the engine wants it. */
   findClient: (clientId: string) => Promise<AdapterPayload | undefined>;
@@ -70,7 +73,7 @@ function livenessOf({ isAccountActive, findClient }: AdapterOptions): IsLive {
 }
 
 function modelAdapter(model: string, options: AdapterOptions): Adapter {
-  const { storage, now, effectiveScope } = options;
+  const { storage, now, admission, effectiveScope } = options;
   const keyOf = (id: string) => recordKey(model, id);
   const isApiToken = API_TOKEN_MODELS.has(model);
   const isLive = livenessOf(options);
@@ -93,6 +96,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
       return;
     }
     if (model === 'ClientCredentials') await refuseBeyondCeiling(payload);
+    await admission.admit(model, id, payload);
     const groups = groupsOf(payload);
     if (payload.loaded === undefined) return storage.put(key, packed, { ttl, groups });
     // What was ended while this request was under way is not written back.
@@ -121,12 +125,15 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     find: (id) => outage(findNarrowed(id)),
     findByUid: async () => undefined,
     findByUserCode: async () => undefined,
-    destroy: async (id) => {
-      await outage(storage.delete(keyOf(id)));
-    },
+    destroy: (id) => outage(destroy(id)),
     revokeByGrantId: (grantId) =>
       outage(eraseGroup(storage, grantGroup(grantId), (key) => key.startsWith(`${model}:`))),
   };
+
+  async function destroy(id: string): Promise<void> {
+    await storage.delete(keyOf(id));
+    await admission.release(model, id);
+  }
 
   async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
     if (model === 'AccessToken' && prefixOf(id) === 'lk_pat_') return options.findPersonalToken(id);
@@ -145,7 +152,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
 }
 
 function sessionAdapter(options: AdapterOptions): Adapter {
-  const { sessionRecords: records, endSession } = options;
+  const { sessionRecords: records, endSession, admission } = options;
   const isLive = livenessOf(options);
 
   async function find(id: string): Promise<AdapterPayload | undefined> {
@@ -161,6 +168,7 @@ function sessionAdapter(options: AdapterOptions): Adapter {
 
   async function save(id: string, { jti: _, ...payload }: AdapterPayload, expiresIn: number): Promise<void> {
     const ttl = Math.max(1, Math.ceil(expiresIn));
+    await admission.admit('Session', id, payload);
     if (!(await records.save(id, payload as SessionPayload, ttl))) throw new SessionEnded();
   }
 
@@ -298,6 +306,8 @@ export async function outage<T>(work: Promise<T>): Promise<T> {
       status: error.status,
       statusCode: error.status,
       expose: error.code !== 'server_error',
+      // An answer of ours, with its status; an app could do nothing about it.
+      allow_redirect: false,
     });
   }
 }

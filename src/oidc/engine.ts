@@ -9,6 +9,7 @@ import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC, Session } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
+import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { AppsAccess } from './app-access.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
@@ -120,7 +121,7 @@ export function createEngine(options: EngineOptions): Engine {
       await noteApp(context);
       await writeTrail(context, audit);
       if (isClientRefused(context)) await countRefusedClient(ctx);
-      if (ctx.status === 503 && !ctx.response.get('Retry-After')) ctx.set('Retry-After', '2');
+      if (isToWait(ctx) && !ctx.response.get('Retry-After')) ctx.set('Retry-After', String(secondsToWait(ctx)));
     },
 
     async browserSession(ctx) {
@@ -136,6 +137,14 @@ export function createEngine(options: EngineOptions): Engine {
       return { account, signedInAt: isWordOfPartner ? 0 : loginTs, uid };
     },
   };
+}
+
+const isToWait = ({ status }: Koa.Context) => status === 429 || status === 503;
+
+/** What the refusal of ours says that is inside the engine's error. */
+function secondsToWait({ state }: Koa.Context): number {
+  const { cause } = (state.failure ?? {}) as Error;
+  return cause instanceof AppError ? (cause.retryAfter ?? 2) : 2;
 }
 
 function sourceOf(ctx: Pick<Koa.Context, 'ip' | 'get'>): { address: string; userAgent: string | undefined } {

@@ -21,8 +21,10 @@ const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
 /** Lifetimes in seconds. */
-const LIFETIME = {
+export const LIFETIME = {
   accessToken: HOUR,
+  /** Of what somebody began who has not signed in. */
+  anonymous: 20 * MINUTE,
   authorizationCode: MINUTE,
   idToken: HOUR,
   interaction: HOUR,
@@ -116,8 +118,8 @@ export function createProvider(options: ProviderOptions): Provider {
     clientDefaults: { token_endpoint_auth_method: 'client_secret_basic' },
     assertJwtClientAuthClaimsAndHeader: assertClientAssertion,
     allowOmittingSingleRegisteredRedirectUri: false,
-    // Not extra; this is where the engine lets a parameter be checked.
-    extraParams: { state: assertShort('state'), nonce: assertShort('nonce') },
+    // Not extra; this is where the engine lets parameters be checked.
+    extraParams: { state: assertShort('state'), nonce: assertShort('nonce'), client_id: assertFits },
     pkce: {
       required: (_ctx, client) => client.tokenEndpointAuthMethod === 'none' && client.clientId !== CONSOLE_CLIENT_ID,
     },
@@ -142,9 +144,11 @@ export function createProvider(options: ProviderOptions): Provider {
       ClientCredentials: LIFETIME.accessToken,
       AuthorizationCode: LIFETIME.authorizationCode,
       IdToken: LIFETIME.idToken,
-      Interaction: LIFETIME.interaction,
+      Interaction: (_ctx, { session }) =>
+        session?.accountId === undefined ? LIFETIME.anonymous : LIFETIME.interaction,
       Grant: LIFETIME.sessionAbsolute + LIFETIME.refreshTokenAbsolute,
-      Session: (_ctx, session) => within(LIFETIME.sessionIdle, session.loginTs, LIFETIME.sessionAbsolute),
+      Session: (_ctx, { accountId, loginTs }) =>
+        accountId === undefined ? LIFETIME.anonymous : within(LIFETIME.sessionIdle, loginTs, LIFETIME.sessionAbsolute),
       RefreshToken: (_ctx, token) => within(LIFETIME.refreshTokenIdle, token.iiat, LIFETIME.refreshTokenAbsolute),
     },
     rotateRefreshToken: () => true,
@@ -249,6 +253,17 @@ function assertShort(name: 'state' | 'nonce') {
     if (oidc.params) oidc.params[name] = undefined;
     throw new errors.InvalidRequest(`${name} must not be longer than ${LONGEST_ECHO} bytes`);
   };
+}
+
+/** Bytes of all parameters of a request together: it is kept until somebody has signed in. */
+const LARGEST_REQUEST = 6_000;
+
+function assertFits({ oidc }: KoaContextWithOIDC): void {
+  const sizes = Object.values(oidc.params ?? {}).map((value) => Buffer.byteLength(String(value ?? '')));
+  if (sizes.reduce((sum, size) => sum + size, 0) <= LARGEST_REQUEST) return;
+  throw new errors.InvalidRequest(
+    `the parameters of a request must not be longer than ${LARGEST_REQUEST} bytes together`,
+  );
 }
 
 /** No request needs more of the `claims` parameter (OIDC Core §5.5), which is parsed, stored and written out several times. */

@@ -27,6 +27,7 @@ export function watch(provider: Provider): void {
 /** What the engine says when it answers with an error as JSON. */
 const FAILURES = [
   'server_error',
+  'authorization.error',
   'grant.error',
   'introspection.error',
   'pushed_authorization_request.error',

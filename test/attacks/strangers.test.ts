@@ -1,0 +1,125 @@
+import { createHash } from 'node:crypto';
+import { readdirSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { expect } from 'chai';
+import { onEachEngine, type TestClient, type TestStore } from '../support/app.ts';
+import { createBrowser } from '../support/browser.ts';
+import { type Answer, startTarget, type Target } from './web-target.ts';
+
+/** The network in which strangers and people are together. */
+const FROM = '203.0.113.20';
+
+/** Sent by so many at a time. */
+const PARALLEL = 40;
+
+async function repeat(times: number, send: (n: number) => Promise<Answer>): Promise<Answer[]> {
+  const answers: Answer[] = [];
+  for (let n = 0; n < times; n += PARALLEL)
+    answers.push(...(await Promise.all(Array.from({ length: Math.min(PARALLEL, times - n) }, (_, m) => send(n + m)))));
+  return answers;
+}
+
+const withStatus = (answers: readonly Answer[], status: number) => answers.filter((answer) => answer.status === status);
+
+onEachEngine((openStore) => {
+  describe('a stranger who makes us keep things', () => {
+    let store: TestStore;
+    let target: Target;
+    let app: TestClient;
+    let page: TestClient;
+
+    before(async () => {
+      store = await openStore();
+      target = await startTarget(store, { TRUSTED_PROXIES: '127.0.0.1/32' });
+      app = await target.client({ trusted: true });
+      page = await target.client({ public: true, name: 'Page', redirectUris: ['https://page.example/cb'] });
+    });
+    afterEach(() => target.unharmed());
+    after(async () => {
+      await target.close();
+      await store.remove();
+    });
+
+    function sizeOfStore(): number {
+      const files = readdirSync(store.directory, { recursive: true, encoding: 'utf8' });
+      return files.reduce((sum, file) => sum + statSync(join(store.directory, file)).size, 0);
+    }
+
+    const requestOf = (client: TestClient, more: Record<string, string> = {}) =>
+      new URLSearchParams({
+        client_id: client.id,
+        redirect_uri: client.redirectUri,
+        response_type: 'code',
+        scope: 'openid',
+        state: 's'.repeat(4_000),
+        code_challenge: createHash('sha256').update('v').digest('base64url'),
+        code_challenge_method: 'S256',
+        ...more,
+      });
+    const browserFrom = (address: string) =>
+      createBrowser(target.issuer, target.origin, { 'x-forwarded-for': address });
+    const authorize = (from: string, more?: Record<string, string>) =>
+      target.send(`/identity/authorize?${requestOf(app, more)}`, { headers: { 'x-forwarded-for': from } });
+    const push = (from: string) =>
+      target.send('/identity/par', {
+        body: Object.fromEntries(requestOf(page)),
+        headers: { accept: 'application/json', 'x-forwarded-for': from },
+      });
+
+    it('begins no more than 1,000 sign-ins from one network, while all others go on', async () => {
+      const person = await target.person();
+      const signedIn = browserFrom(FROM);
+      await target.signIn(signedIn, person, app);
+      const underWay = browserFrom(FROM);
+      const login = await target.start(underWay, app);
+
+      const before = sizeOfStore();
+      const answers = await repeat(1_200, () => authorize(FROM));
+      const refused = withStatus(answers, 429);
+      expect(withStatus(answers, 303).length + refused.length).to.equal(1_200);
+      expect(refused.length).to.be.within(200, 202);
+      expect(Number(refused[0]?.headers['retry-after'])).to.be.within(1, 1_200);
+      expect(refused[0]?.text).to.contain('Too many');
+      expect(sizeOfStore() - before, 'bytes, with all that a store writes beside').to.be.below(40_000_000);
+
+      const silent = await target.start(signedIn, app);
+      expect(silent.url.searchParams.get('code'), 'who is signed in').to.be.a('string');
+      const again = await target.start(signedIn, app, { prompt: 'login' });
+      expect(again.response?.status, 'who is asked again').to.equal(200);
+      const arrived = await underWay.submit(login.url.pathname, person);
+      expect(arrived.url.searchParams.get('code'), 'who was about to sign in').to.be.a('string');
+      expect((await authorize('203.0.113.25')).status, 'from elsewhere').to.equal(303);
+      expect((await authorize(FROM)).status, 'in place of who has arrived').to.equal(303);
+      expect((await authorize(FROM)).status).to.equal(429);
+    });
+
+    it('pushes no more than 1,000 requests a minute for an app without a secret', async () => {
+      const answers = await repeat(1_100, () => push('203.0.113.21'));
+      expect(withStatus(answers, 201)).to.have.lengthOf(1_000);
+      const [refused] = withStatus(answers, 429);
+      expect(JSON.parse(refused?.text ?? '{}')).to.include({ error: 'too_many_requests' });
+      expect(Number(refused?.headers['retry-after'])).to.be.within(1, 60);
+      expect((await push('203.0.113.22')).status).to.equal(201);
+    });
+
+    it('asks for the sign-out page no more often than for others', async () => {
+      const answers = await repeat(1_100, () =>
+        target.send('/identity/logout?state=x', { headers: { 'x-forwarded-for': '203.0.113.23' } }),
+      );
+      expect(withStatus(answers, 429)).to.have.lengthOf(100);
+    });
+
+    it('sends no request that is larger than any has to be', async () => {
+      for (const more of [
+        { nonce: 'n'.repeat(4_000) },
+        { claims: JSON.stringify({ userinfo: { email: { value: 'x'.repeat(4_000) } } }) },
+        { login_hint: 'x'.repeat(4_000) },
+        { acr_values: 'x '.repeat(2_000) },
+      ]) {
+        const { status, headers } = await authorize('203.0.113.24', more);
+        expect(status).to.equal(303);
+        expect(headers.location, Object.keys(more).join()).to.contain('error=invalid_request');
+      }
+    });
+  });
+});
