@@ -30,7 +30,7 @@ export interface Config {
 /** Settings that hold secrets; `<NAME>_FILE` names a file to read them from. */
 const SECRETS = ['SECRET_KEY', 'SMTP_URL', 'STORE_URL'] as const;
 const LOG_LEVELS = ['fatal', 'error', 'warn', 'info', 'debug', 'trace', 'silent'] as const;
-const STORE_SCHEME = /^(file:|rediss?:\/\/|redis\+sentinel:\/\/|redis\+cluster:\/\/)./;
+const STORE_SCHEME = /^(file:|rediss?(\+sentinel|\+cluster)?:\/\/)./;
 
 const list = z
   .string()
@@ -53,7 +53,7 @@ const Environment = z.object({
     .default('file:data')
     .refine(
       (url) => STORE_SCHEME.test(url),
-      'must start with file:, redis://, rediss://, redis+sentinel:// or redis+cluster://',
+      'must start with file:, redis://, redis+sentinel:// or redis+cluster://, the last three with rediss for TLS',
     ),
   SECRET_KEY: list
     .refine(

@@ -8,7 +8,7 @@ export interface OpenOptions {
 }
 
 /**
- * @param storeUrl `file:<directory>`, `redis://`, `rediss://`, `redis+sentinel://host1,host2/<master>` or `redis+cluster://host1,host2`.
+ * @param storeUrl `file:<directory>`, `redis://host`, `redis+sentinel://host1,host2/<master>` or `redis+cluster://host1,host2`; `rediss` for TLS.
  * @throws {AppError} `temporarily_unavailable` when Redis does not answer within two seconds.
  * @throws {Error} with one line for the operator when the store may not or cannot be used.
  */
@@ -18,12 +18,12 @@ export async function openStorage(storeUrl: string, { now }: OpenOptions): Promi
     const { createEmbeddedStorage } = await import('./embedded.ts');
     return createEmbeddedStorage({ directory, now });
   }
-  if (/^(rediss?|redis\+sentinel|redis\+cluster):\/\//.test(storeUrl)) {
+  if (/^rediss?(\+sentinel|\+cluster)?:\/\//.test(storeUrl)) {
     const { createRedisStorage } = await import('./redis.ts');
     return createRedisStorage({ url: storeUrl, now });
   }
   throw new Error(
-    'STORE_URL must be file:<directory>, redis://, rediss://, redis+sentinel://host1,host2/<master> or redis+cluster://host1,host2',
+    'STORE_URL must be file:<directory>, redis://host, redis+sentinel://host1,host2/<master> or redis+cluster://host1,host2, the last three with rediss for TLS',
   );
 }
 

@@ -361,6 +361,7 @@ async function connect(address: RedisAddress): Promise<Client> {
 }
 
 function createClient(address: RedisAddress): Client {
+  const { username, password, db, tls } = address;
   const options = {
     lazyConnect: true,
     connectionName: 'latchkey',
@@ -372,15 +373,19 @@ function createClient(address: RedisAddress): Client {
     enableOfflineQueue: false,
     autoResendUnfulfilledCommands: false,
     maxRetriesPerRequest: 0,
+    ...(username && { username }),
+    ...(password && { password }),
+    ...(tls && { tls }),
   } satisfies RedisOptions;
   const forever = {
     retryStrategy: (attempts: number) => Math.min(attempts * 50, 500),
     reconnectOnError: createMasterSearch(),
     enableAutoPipelining: true,
   } satisfies RedisOptions;
-  if (address.kind === 'single') return new Redis(address.url, { ...options, ...forever });
-  const { username, password } = address;
-  const credentials = { ...(username && { username }), ...(password && { password }) };
+  if (address.kind === 'single') {
+    const [{ host, port }] = address.nodes;
+    return new Redis({ ...options, ...forever, host, port, db: db ?? 0 });
+  }
   if (address.kind === 'cluster') {
     // Without automatic pipelines, which cannot follow slots that move to different nodes.
     return new Cluster(address.nodes, {
@@ -389,17 +394,21 @@ function createClient(address: RedisAddress): Client {
       retryDelayOnFailover: 0,
       clusterRetryStrategy: () => 200,
       slotsRefreshInterval: 2_000,
-      redisOptions: { ...options, ...credentials },
+      redisOptions: options,
+      // Looked up beforehand, a name would be an address that no certificate is for.
+      ...(tls && { dnsLookup: (name, found) => found(null, name) }),
     });
   }
+  const { username: sentinelUsername, password: sentinelPassword } = address.sentinel ?? { password };
   return new Redis({
     ...options,
     ...forever,
-    ...credentials,
     sentinels: address.nodes,
-    name: address.master,
+    name: address.master ?? '',
     sentinelCommandTimeout: 1_000,
-    ...(password && { sentinelPassword: password }),
+    ...(sentinelUsername && { sentinelUsername }),
+    ...(sentinelPassword && { sentinelPassword }),
+    ...(tls && { sentinelTLS: tls, enableTLSForSentinelMode: true }),
   });
 }
 

@@ -53,8 +53,8 @@ export async function startRedis(settings: Settings = {}): Promise<RedisServer> 
 }
 
 /** Three masters that share the slots. */
-export async function startRedisCluster(): Promise<RedisGroup> {
-  const servers = await Promise.all([1, 2, 3].map(startClusterNode));
+export async function startRedisCluster(settings: () => Promise<Settings> = async () => ({})): Promise<RedisGroup> {
+  const servers = await Promise.all([1, 2, 3].map(async () => startClusterNode(await settings())));
   const addresses = servers.map(({ port }) => `127.0.0.1:${port}`);
   await run('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-yes']);
   for (const server of servers) {
@@ -63,28 +63,76 @@ export async function startRedisCluster(): Promise<RedisGroup> {
   return groupOf(`redis+cluster://${addresses.join(',')}`, servers);
 }
 
+interface SentinelOptions {
+  /** Makes them speak TLS to each other; the group's port is then a TLS port. */
+  settings?: () => Promise<Settings & { 'tls-port'?: string }>;
+  /** What the Sentinel itself wants to hear, and what the servers do. */
+  passwords?: { sentinel: string; server: string };
+}
+
 /** A master, its replica and one sentinel, in this order; the master is called `main`. */
-export async function startRedisSentinel(): Promise<RedisGroup> {
-  const master = await startRedis({ 'repl-diskless-sync-delay': '0' });
-  const replica = await startRedis({ replicaof: `127.0.0.1 ${master.port}` });
-  while (!(await replica.command('info', 'replication')).includes('master_link_status:up')) await sleep(50);
+export async function startRedisSentinel({ settings, passwords }: SentinelOptions = {}): Promise<RedisGroup> {
+  const auth: Settings = passwords ? { requirepass: passwords.server, masterauth: passwords.server } : {};
+  const ofMaster = (await settings?.()) ?? {};
+  const master = await startRedis({ 'repl-diskless-sync-delay': '0', ...auth, ...ofMaster });
+  const masterPort = ofMaster['tls-port'] ?? master.port;
+  const replica = await startRedis({ replicaof: `127.0.0.1 ${masterPort}`, ...auth, ...(await settings?.()) });
+  const asking = passwords ? ['-a', passwords.server, '--no-auth-warning'] : [];
+  while (!(await replica.command(...asking, 'info', 'replication')).includes('master_link_status:up')) await sleep(50);
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), 'latchkey-redis-'));
   const lines = [
-    `sentinel monitor main 127.0.0.1 ${master.port} 1`,
+    `sentinel monitor main 127.0.0.1 ${masterPort} 1`,
     'sentinel down-after-milliseconds main 500',
     'sentinel failover-timeout main 3000',
+    ...(passwords ? [`sentinel auth-pass main ${passwords.server}`, `requirepass "${passwords.sentinel}"`] : []),
   ];
   writeFileSync(join(directory, 'sentinel.conf'), `${lines.join('\n')}\n`);
-  const sentinel = createServerHandle(port, directory, [join(directory, 'sentinel.conf'), '--sentinel'], {});
+  const ofSentinel: Settings & { 'tls-port'?: string } = (await settings?.()) ?? {};
+  const sentinel = createServerHandle(port, directory, [join(directory, 'sentinel.conf'), '--sentinel'], ofSentinel);
   await sentinel.start();
-  while (!(await sentinel.command('sentinel', 'replicas', 'main')).includes(String(replica.port))) await sleep(50);
-  return groupOf(`redis+sentinel://127.0.0.1:${port}/main`, [master, replica, sentinel]);
+  const known = passwords ? ['-a', passwords.sentinel, '--no-auth-warning'] : [];
+  // It names each replica by its address.
+  while (!/slave\n/.test(await sentinel.command(...known, 'sentinel', 'replicas', 'main'))) await sleep(50);
+  return groupOf(`redis+sentinel://127.0.0.1:${ofSentinel['tls-port'] ?? port}/main`, [master, replica, sentinel]);
 }
 
-async function startClusterNode(): Promise<RedisServer> {
-  const bus = await freePort();
-  return startRedis({ 'cluster-enabled': 'yes', 'cluster-port': String(bus), 'cluster-node-timeout': '1000' });
+async function startClusterNode(settings: Settings): Promise<RedisServer> {
+  const bus = String(await freePort());
+  return startRedis({ 'cluster-enabled': 'yes', 'cluster-port': bus, 'cluster-node-timeout': '1000', ...settings });
+}
+
+type TlsSettings = Settings & Record<'tls-port' | 'tls-cert-file' | 'tls-key-file', string>;
+
+/** Certificates of an authority of our own, for 127.0.0.1 and localhost. */
+export interface Authority {
+  /** The authority's certificate. */
+  readonly ca: string;
+  /** Settings of a server that also speaks TLS, at `tls-port`, and to its like. */
+  settings(): Promise<TlsSettings>;
+  remove(): void;
+}
+
+export async function createAuthority(): Promise<Authority> {
+  const directory = mkdtempSync(join(tmpdir(), 'latchkey-tls-'));
+  const [ca, caKey, cert, key] = ['ca.pem', 'ca.key', 'cert.pem', 'cert.key'].map((name) => join(directory, name));
+  const newKey = ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2'];
+  await run('openssl', [...newKey, '-subj', '/CN=Test authority', '-keyout', `${caKey}`, '-out', `${ca}`]);
+  const names = ['-subj', '/CN=redis', '-addext', 'subjectAltName=IP:127.0.0.1,DNS:localhost'];
+  const signed = ['-CA', `${ca}`, '-CAkey', `${caKey}`, '-addext', 'basicConstraints=critical,CA:FALSE'];
+  await run('openssl', [...newKey, ...names, ...signed, '-keyout', `${key}`, '-out', `${cert}`]);
+  const files = { 'tls-ca-cert-file': `${ca}`, 'tls-cert-file': `${cert}`, 'tls-key-file': `${key}` };
+  return {
+    ca: `${ca}`,
+    settings: async () => ({
+      ...files,
+      'tls-port': String(await freePort()),
+      'tls-auth-clients': 'optional',
+      'tls-replication': 'yes',
+      'tls-cluster': 'yes',
+    }),
+    remove: () => rmSync(directory, { recursive: true, force: true }),
+  };
 }
 
 function groupOf(url: string, servers: readonly RedisServer[]): RedisGroup {
