@@ -9,7 +9,8 @@ import { type Expression, parseSync, Visitor } from 'oxc-parser';
 
 /** Lowest first. A file imports from its own folder and from earlier rows; the others in its row are strangers. */
 const rows = [
-  ['errors.ts', 'config.ts', 'clock.ts'],
+  ['email.ts', 'errors.ts', 'clock.ts'],
+  ['config.ts'],
   ['input.ts'],
   ['storage'],
   ['http'],

@@ -602,7 +602,7 @@ describe('mail', () => {
         'pat@example.com;eve@example.com',
         'Pat <pat@example.com>',
         '"pat\r\n"@example.com',
-        'pat@exämple.com',
+        'pät@example.com',
         'pat@example.com\u0000',
         ' pat@example.com',
         `${'p'.repeat(250)}@example.com`,

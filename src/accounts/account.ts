@@ -1,17 +1,13 @@
 import { z } from 'zod';
-import { line } from './text.ts';
+import { cleanLine, line } from './text.ts';
 
 /** A moment, in whole seconds since 1970-01-01T00:00Z. */
 export const Instant = z.int().nonnegative();
 
-/**
- * An e-mail address in its one spelling. ASCII only and checked before it is lower-cased, so that no letter that merely
- * looks like, or folds to, an ASCII one can stand for somebody else's mailbox. At most 254 characters (RFC 5321 §4.5.3.1.3).
- */
-export const Email = z.email().max(254).toLowerCase();
+const LONGEST_NAME = 120;
 
 /** Part of somebody's name. Without angle brackets: names end up in pages of apps that may not escape them. */
-const Name = line(120).regex(/^[^<>]*$/, 'must not have angle brackets');
+const Name = line(LONGEST_NAME).regex(/^[^<>]*$/, 'must not have angle brackets');
 const Url = z.url({ protocol: /^https?$/ }).max(2000);
 
 const Address = z.object({
@@ -64,6 +60,30 @@ export const Profile = z.object({
 });
 export type Profile = z.infer<typeof Profile>;
 
+/** Those that are names, which nearly any text can be made into. */
+const NAMES = new Set(['givenName', 'familyName', 'middleName', 'nickname', 'preferredUsername']);
+
+/**
+ * What somebody else tells about a person, as far as it has a place here: names cleaned, whatever else is unusable left out. A
+ * detail is never a reason to refuse the person.
+ * @returns The names of the details that are not as they were told as `altered`.
+ */
+export function profileFromElsewhere(told: Partial<Record<keyof Profile, unknown>>): {
+  profile: Profile;
+  altered: string[];
+} {
+  const said = Object.entries(told).filter(([, value]) => value !== undefined && value !== null && value !== '');
+  const taken = said.flatMap(([name, value]) => {
+    const text = NAMES.has(name) && typeof value === 'string' ? cleanLine(value, LONGEST_NAME) : value;
+    const { data } = Profile.shape[name as keyof Profile].safeParse(text);
+    return data === undefined ? [] : [[name, data] as const];
+  });
+  const profile = Object.fromEntries(taken);
+  const isAltered = ([name, value]: [string, unknown]) =>
+    typeof value === 'string' ? value.trim() !== (profile[name] ?? '') : profile[name] === undefined;
+  return { profile: Profile.parse(profile), altered: said.filter(isAltered).map(([name]) => name) };
+}
+
 /** `pending` waits for an administrator's approval. Only `active` may do anything. */
 export const AccountStatus = z.enum(['active', 'pending', 'disabled']);
 export type AccountStatus = z.infer<typeof AccountStatus>;
@@ -71,7 +91,8 @@ export type AccountStatus = z.infer<typeof AccountStatus>;
 /** A person who can sign in. `id` is the `sub` of every token (OIDC Core §2) and never changes. */
 export const Account = Profile.extend({
   id: z.uuid(),
-  email: Email,
+  /** In the spelling of `Email`. */
+  email: z.string(),
   emailVerified: z.boolean(),
   status: AccountStatus,
   administrator: z.boolean(),

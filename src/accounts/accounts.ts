@@ -7,20 +7,24 @@ import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { Audit, AuditEventType, Origin } from '../audit.ts';
+import { Email, spelledEmail } from '../email.ts';
 import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { Account, type AccountStatus, Email, Profile } from './account.ts';
+import { Account, type AccountStatus, Profile } from './account.ts';
 import { createEmailClaims } from './email-claims.ts';
 import type { Passwords } from './password.ts';
 import { checkPassword } from './password-policy.ts';
 
 const ADMINISTRATORS = 'administrators';
 
+/** In UTF-16 units, in any spelling. */
+const LONGEST_EMAIL = 500;
+
 /** What is said of a new account; everything but the e-mail has a default. */
 export const NewAccount = Profile.extend({
-  email: Account.shape.email,
+  email: Email,
   password: z.string().optional(),
   emailVerified: z.boolean().default(false),
   status: Account.shape.status.exclude(['disabled']).default('active'),
@@ -124,11 +128,11 @@ export function createAccounts(options: AccountsOptions): Accounts {
   }
 
   async function findByEmail(input: string): Promise<Account | undefined> {
-    const email = Email.safeParse(input);
-    if (!email.success) return undefined;
-    const account = await accounts.get((await emails.holderOf(email.data)) ?? 'nobody');
+    const email = input.length > LONGEST_EMAIL ? '' : spelledEmail(input);
+    if (!/^[\x21-\x7e]+$/.test(email)) return undefined;
+    const account = await accounts.get((await emails.holderOf(email)) ?? 'nobody');
     if (!account) Account.parse(NOBODY);
-    return account?.email === email.data ? account : undefined;
+    return account?.email === email ? account : undefined;
   }
 
   async function getOrFail(id: string): Promise<Account> {

@@ -3,9 +3,10 @@
  * same work; only the audit trail knows which it was. Knows nothing of sessions or pages.
  */
 import type { Audit, Origin } from '../audit.ts';
+import { Email } from '../email.ts';
 import { AppError } from '../errors.ts';
 import type { Consumption, Counted, Rule, Throttle } from '../http/rate-limit.ts';
-import { type Account, Email } from './account.ts';
+import type { Account } from './account.ts';
 import type { Accounts } from './accounts.ts';
 import type { Passwords } from './password.ts';
 

@@ -13,3 +13,21 @@ export function line(length: number) {
     .trim()
     .min(1);
 }
+
+/**
+ * What somebody else wrote, made into such a line. Angle brackets become the quotation marks that look most like them, so that
+ * "Ann <3" can be read and no page that fails to escape it is harmed.
+ */
+export function cleanLine(text: string, length: number): string {
+  const plain = text
+    .toWellFormed()
+    .replace(/[\p{Cc}\p{Zs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069\ufffd]+/gu, ' ')
+    .replaceAll('<', '‹')
+    .replaceAll('>', '›')
+    .trim();
+  // Not half of a character at the end.
+  return plain
+    .slice(0, length)
+    .replace(/[\ud800-\udbff]$/, '')
+    .trim();
+}

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { isLoopback } from '../config.ts';
+import { MailDomain } from '../email.ts';
 
 /** Where a browser may go after a partner's sign-in: scheme, host and port (RFC 6454 §4). Kept in its one spelling. */
 const Origin = z.string().transform((text, context) => {
@@ -13,18 +14,12 @@ const Origin = z.string().transform((text, context) => {
   return z.NEVER;
 });
 
-const EmailDomain = z
-  .string()
-  .toLowerCase()
-  .max(253)
-  .regex(/^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)+[a-z0-9-]{2,}$/, 'must be a domain such as example.com');
-
 /** What an app may do when it signs people in without credentials of theirs; an administrator decides it. */
 export const PartnerSignIn = z.object({
   /** Whose people. */
   organizationIds: z.array(z.string()).min(1, 'must name an organization').max(100),
   /** What their e-mails must end in. Absent: anything. */
-  emailDomains: z.array(EmailDomain).min(1).max(100).optional(),
+  emailDomains: z.array(MailDomain).min(1).max(100).optional(),
   /** The most it may give a person, within what the app itself may ask for. */
   permissions: z.array(z.string()).max(200).default([]),
   /** Whether it may make accounts for people who have none. */

@@ -1,6 +1,7 @@
 /** A mail as it is sent: composed once, when its reason happened, in the recipient's language. */
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import { Email } from '../email.ts';
 import { parseInput } from '../input.ts';
 import { Notice, PAGE_OF } from './notice.ts';
 
@@ -11,7 +12,7 @@ export const Message = z.object({
   /** The same at every attempt, so that a mail that arrives twice is shown once (RFC 5322 §3.6.4). */
   id: z.uuid(),
   /** One mailbox, ASCII only: no name, no list, nothing that could end a header. */
-  to: z.email().max(254),
+  to: Email,
   /** When it was composed. */
   at: z.int().nonnegative(),
   subject: z.string(),

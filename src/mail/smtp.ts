@@ -1,6 +1,7 @@
 /** Delivery to an SMTP server (RFC 5321), each mail over a connection of its own that cannot last. */
 import { Readable } from 'node:stream';
 import { isLoopback } from '../config.ts';
+import { Email } from '../email.ts';
 import { type Deliver, domainOf, type Outcome } from './delivery.ts';
 import { toBytes } from './message.ts';
 
@@ -80,8 +81,9 @@ function connectionOf({ protocol, hostname, port, user, password }: Server) {
 /** Most servers let a user send from its own address only, so a user that is an address is the sender. */
 function senderOf({ from, user }: Server, issuer: string): string {
   const address = from ?? (user.includes('@') ? user : `no-reply@${domainOf(issuer)}`);
-  if (!/^[\w.!#$%&'*+/=?^`{|}~-]+@[\w.-]+$/.test(address)) throw new Error('SMTP_URL: from must be one plain address');
-  return address;
+  const { data } = Email.safeParse(address);
+  if (data === undefined) throw new Error('SMTP_URL: from must be one plain address');
+  return data;
 }
 
 interface SmtpError extends Error {
