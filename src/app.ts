@@ -284,7 +284,7 @@ export async function createApp(
   });
   const outbound = createOutbound({ allow: config.outboundAllow });
   const issueAccessToken = createIssueAccessToken({ storage, now, adapter });
-  const welcome = createWelcome({ storage, accounts, links });
+  const welcome = createWelcome({ storage, accounts, links, audit });
   const identify = createIdentify({ links, accounts, welcome });
   const exchange = createExchange({
     appTokens,

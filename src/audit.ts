@@ -33,6 +33,7 @@ const AuditEventType = z.enum([
   'token_reuse_detected',
   'account_created',
   'account_changed',
+  'details_altered',
   'account_disabled',
   'account_enabled',
   'account_approved',

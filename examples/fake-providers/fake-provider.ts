@@ -14,6 +14,10 @@ export interface FakePerson {
   unverified?: boolean;
   givenName?: string;
   familyName?: string;
+  /** The full name, where it has no parts. */
+  name?: string;
+  /** All addresses that GitHub knows of, in place of the one above. */
+  addresses?: ReadonlyArray<{ email: string; primary?: boolean; verified?: boolean }>;
 }
 
 export interface Listening {
@@ -28,7 +32,10 @@ export interface Listening {
 }
 
 /** JSON, a page, or the way to another one. */
-export type Answer = { status?: number; body: unknown } | { status?: number; html: string } | { location: string };
+export type Answer =
+  | { status?: number; body: unknown; link?: string }
+  | { status?: number; html: string }
+  | { location: string };
 
 /** @param port 0 for any. */
 export async function listen(
@@ -67,7 +74,8 @@ function send(response: ServerResponse, answer: Answer): void {
   if ('location' in answer) return void response.writeHead(302, { location: answer.location }).end();
   const { status = 200 } = answer;
   if ('html' in answer) return void response.writeHead(status, { 'content-type': 'text/html' }).end(answer.html);
-  response.writeHead(status, { 'content-type': 'application/json' });
+  const link = answer.link === undefined ? {} : { link: answer.link };
+  response.writeHead(status, { 'content-type': 'application/json', ...link });
   response.end(JSON.stringify(answer.body));
 }
 

@@ -48,11 +48,24 @@ export async function startFakeGitHub(apps: Record<string, string>, port = 0): P
   function tellWho(request: IncomingMessage): Answer {
     const found = issued.get(bearerOf(request));
     if (!found) return { status: 401, body: { message: 'Bad credentials' } };
-    const { subject, login, email, unverified = false } = found.person;
-    if (request.url === '/user') return { body: { id: Number(subject), login, email: null } };
+    const { subject, login, email, unverified = false, name, addresses } = found.person;
+    if (request.url === '/user') return { body: { id: Number(subject), login, name: name ?? null, email: null } };
     const other = { email: `${login}@users.noreply.github.example`, primary: email === undefined, verified: false };
     const primary = email === undefined ? [] : [{ email, primary: true, verified: !unverified }];
-    return { body: [other, ...primary] };
+    return page(addresses ?? [other, ...primary], new URL(request.url ?? '', server.url));
+  }
+
+  /** Thirty of a list, or as many as are asked for, and where the next ones are. */
+  function page(all: readonly unknown[], url: URL): Answer {
+    const size = Math.min(Number(url.searchParams.get('per_page') ?? 30), 100);
+    const number = Number(url.searchParams.get('page') ?? 1);
+    const at = (other: number) => {
+      url.searchParams.set('page', String(other));
+      return `<${url.href}>`;
+    };
+    const last = Math.ceil(all.length / size);
+    const links = number < last ? { link: `${at(number + 1)}; rel="next", ${at(last)}; rel="last"` } : {};
+    return { body: all.slice((number - 1) * size, number * size), ...links };
   }
 
   function checkToken(request: IncomingMessage, body: string): Answer {
@@ -63,12 +76,12 @@ export async function startFakeGitHub(apps: Record<string, string>, port = 0): P
     const { access_token: token } = JSON.parse(body) as { access_token: string };
     const found = issued.get(token);
     if (!found || found.clientId !== clientId) return { status: 404, body: { message: 'Not Found' } };
-    const { subject, login, email } = found.person;
+    const { subject, login, email, name } = found.person;
     return {
       body: {
         token,
         app: { client_id: clientId, name: 'A GitHub app' },
-        user: { id: Number(subject), login, email: email ?? null },
+        user: { id: Number(subject), login, name: name ?? null, email: email ?? null },
         expires_at: found.expiresAt ?? null,
       },
     };

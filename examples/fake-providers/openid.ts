@@ -14,6 +14,8 @@ export interface FakeOpenId extends Listening {
   authorization: Authorization;
   /** What the ID tokens of a sign-in say otherwise; undefined is left out. */
   otherwise: JWTPayload;
+  /** What userinfo says otherwise. */
+  toldOtherwise: Record<string, unknown>;
   /** An ID token that a person gave to an app. */
   idToken(person: FakePerson, clientId: string, claims?: JWTPayload, header?: Record<string, string>): Promise<string>;
   /** An opaque access token that a person gave to an app. */
@@ -79,6 +81,11 @@ export async function startFakeOpenId(options: FakeOpenIdOptions = {}): Promise<
     return { body: { access_token: accessToken(person, id), token_type: 'Bearer', expires_in: 3600, id_token } };
   }
 
+  function userInfo(token: string): Answer {
+    const known = opaque.get(token);
+    return known ? { body: { ...known, ...server.toldOtherwise } } : { status: 401, body: { error: 'invalid_token' } };
+  }
+
   function answerApp(request: IncomingMessage, form: URLSearchParams): Promise<Answer> | Answer {
     const { id, secret } = basicOf(request);
     if (apps[id] === undefined || apps[id] !== secret) return { status: 401, body: { error: 'invalid_client' } };
@@ -92,11 +99,11 @@ export async function startFakeOpenId(options: FakeOpenIdOptions = {}): Promise<
     if (url.pathname === '/.well-known/openid-configuration') return { body: metadata() };
     if (url.pathname === '/keys') return { body: { keys: [key.jwk] } };
     if (url.pathname === '/authorize') return authorization.page(url);
-    if (url.pathname === '/userinfo') return { body: opaque.get(bearerOf(request)) ?? { error: 'invalid_token' } };
+    if (url.pathname === '/userinfo') return userInfo(bearerOf(request));
     if (['/token', '/introspect'].includes(url.pathname)) return answerApp(request, new URLSearchParams(body));
     return { status: 404, body: { error: 'not_found' } };
   }, port);
-  const server = Object.assign(listening, { people, authorization, otherwise: {} as JWTPayload });
+  const server = Object.assign(listening, { people, authorization, otherwise: {} as JWTPayload, toldOtherwise: {} });
   const own = issuer ?? server.url;
 
   function metadata() {
@@ -127,8 +134,14 @@ export async function startFakeOpenId(options: FakeOpenIdOptions = {}): Promise<
   });
 }
 
-function profileOf({ email, unverified = false, givenName, familyName }: FakePerson) {
-  return { email, email_verified: email !== undefined && !unverified, given_name: givenName, family_name: familyName };
+function profileOf({ email, unverified = false, givenName, familyName, name }: FakePerson) {
+  return {
+    name,
+    email,
+    email_verified: email !== undefined && !unverified,
+    given_name: givenName,
+    family_name: familyName,
+  };
 }
 
 async function newKey(): Promise<Key> {

@@ -110,8 +110,9 @@ export function createExchange(options: ExchangeOptions): Exchange {
     if (token === undefined) return { outcome: 'token_invalid', identityProviderId };
     const { verdict, remembered } = await providerTokens.prove(identityProvider, { token, audience });
     if (verdict.outcome !== 'proven') return { outcome: REFUSAL[verdict.outcome], identityProviderId };
-    const { subject, profile } = verdict;
-    const account = await identify({ identityProvider, subject, profile }, origin);
+    const { subject, profile, tellMore } = verdict;
+    const stranger = { identityProvider, subject, profile, tellMore: tellMore && (() => tellMore(token)) };
+    const account = await identify(stranger, origin);
     if (!account) return { outcome: 'no_account', identityProviderId };
     if (account.status !== 'active') return { outcome: 'account_not_approved', identityProviderId };
     // What is proven again within a minute is the same sign-in.

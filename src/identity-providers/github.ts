@@ -3,9 +3,11 @@
  * (POST /applications/{client_id}/token).
  */
 import { z } from 'zod';
+import { askGitHub } from './github-person.ts';
 import type { IdentityProvider } from './identity-provider.ts';
-import { type Prove, ProviderUnavailable, type Verdict } from './proof.ts';
+import { type Prove, type Proven, ProviderUnavailable, type Verdict } from './proof.ts';
 import type { Upstream, UpstreamAnswer } from './upstream.ts';
+import { profileIn, type UpstreamProfile } from './upstream-profile.ts';
 
 export const GITHUB_API = 'https://api.github.com';
 
@@ -14,7 +16,12 @@ const PERSONAL = /^(ghp|github_pat)_/;
 
 const CheckedToken = z.object({
   app: z.object({ client_id: z.string() }),
-  user: z.object({ id: z.int().positive(), login: z.string(), email: z.string().nullish() }),
+  user: z.object({
+    id: z.int().positive(),
+    login: z.string(),
+    email: z.string().nullish(),
+    name: z.string().nullish(),
+  }),
   expires_at: z.string().nullish(),
 });
 
@@ -28,7 +35,15 @@ export interface GitHubOptions {
 
 export function createGitHub({ identityProvider, secret, ask, now }: GitHubOptions): Prove {
   const { baseUrl = GITHUB_API, clientId = '' } = identityProvider;
-  const url = `${baseUrl.replace(/\/$/, '')}/applications/${encodeURIComponent(clientId)}/token`;
+  const api = baseUrl.replace(/\/$/, '');
+  const url = `${api}/applications/${encodeURIComponent(clientId)}/token`;
+
+  /** Most people hide their address from all but those whom they gave the right to see it. */
+  async function tellMore(token: string, { subject, profile }: Proven): Promise<UpstreamProfile> {
+    const person = await askGitHub(ask, { api, token });
+    if (person.subject !== subject) return profile;
+    return { ...person.profile, email: person.profile.email ?? profile.email };
+  }
 
   return async function proveGitHubToken({ token, audience }) {
     if (PERSONAL.test(token)) return { outcome: 'invalid' };
@@ -43,7 +58,8 @@ export function createGitHub({ identityProvider, secret, ask, now }: GitHubOptio
       },
       body: JSON.stringify({ access_token: token }),
     });
-    return verdictOf(answer, { audience, now: now() });
+    const verdict = verdictOf(answer, { audience, now: now() });
+    return verdict.outcome === 'proven' ? { ...verdict, tellMore: (given) => tellMore(given, verdict) } : verdict;
   };
 }
 
@@ -60,6 +76,6 @@ function verdictOf(
   const expiresAt = expires ? Math.floor(Date.parse(expires) / 1000) : undefined;
   if (expiresAt !== undefined && !(expiresAt > now)) return { outcome: 'expired' };
   // GitHub shows no address that it has not verified.
-  const profile = { email: user.email ?? undefined, nickname: user.login };
+  const profile = profileIn({ email: user.email, email_verified: true, name: user.name, nickname: user.login });
   return { outcome: 'proven', subject: String(user.id), expiresAt, profile };
 }

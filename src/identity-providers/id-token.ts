@@ -11,9 +11,10 @@ import {
   type JSONWebKeySet,
 } from 'jose';
 import { z } from 'zod';
-import { type ProofRequest, ProviderUnavailable, type UpstreamProfile, type Verdict } from './proof.ts';
+import { type ProofRequest, ProviderUnavailable, type Verdict } from './proof.ts';
 import type { Remembered } from './remembered.ts';
 import type { UpstreamAnswer } from './upstream.ts';
+import { profileIn } from './upstream-profile.ts';
 
 /** Signatures that only the issuer can make: nothing with a shared secret, and not `none`. */
 export const ID_TOKEN_ALGORITHMS = [
@@ -80,17 +81,6 @@ function isIssuedTo(audience: readonly string[], { aud, azp }: Claims): boolean 
 
 function isFromTheFuture({ iat = 0, nbf = 0 }: Claims, now: number): boolean {
   return Math.max(iat, nbf) > now + SKEW;
-}
-
-/** The standard claims that an account has a place for. */
-export function profileIn(claims: Record<string, unknown>): UpstreamProfile {
-  const textOf = (name: string) => (typeof claims[name] === 'string' ? claims[name] : undefined);
-  return {
-    email: claims.email_verified === true ? textOf('email') : undefined,
-    givenName: textOf('given_name'),
-    familyName: textOf('family_name'),
-    nickname: textOf('nickname'),
-  };
 }
 
 /** The claims of a token with a good signature. */

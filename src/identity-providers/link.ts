@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Instant } from '../accounts/account.ts';
-import type { UpstreamProfile } from './proof.ts';
+import { cleanLine } from '../accounts/text.ts';
+import type { UpstreamProfile } from './upstream-profile.ts';
 
 /**
  * Who an account's person is at an identity provider. A subject there is one account here; an account may have many. People are
@@ -24,5 +25,5 @@ export type Link = z.infer<typeof Link>;
 /** What somebody is called elsewhere, so that two of their identities there can be told apart. */
 export function labelOf({ nickname, email, givenName, familyName }: UpstreamProfile): string | undefined {
   const name = [givenName, familyName].filter((part) => part !== undefined).join(' ');
-  return (nickname ?? email ?? name).slice(0, 254) || undefined;
+  return cleanLine(nickname ?? email ?? name, 254) || undefined;
 }

@@ -1,22 +1,24 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { type Account, Profile } from '../accounts/account.ts';
+import { type Account, profileFromElsewhere } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
-import type { Origin } from '../audit.ts';
+import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import { labelOf } from './link.ts';
 import { type Links, type Person, personKey } from './links.ts';
-import type { UpstreamProfile } from './proof.ts';
+import type { UpstreamProfile } from './upstream-profile.ts';
 
 /** Somebody who has proved who they are elsewhere. */
 export interface Stranger {
   identityProvider: IdentityProvider;
   subject: string;
   profile: UpstreamProfile;
+  /** What else the provider tells about them; asked for when an account is to be made. @throws {ProviderUnavailable} */
+  tellMore?: (() => Promise<UpstreamProfile>) | undefined;
 }
 
 /**
@@ -29,6 +31,7 @@ export interface WelcomeOptions {
   storage: Storage;
   accounts: Pick<Accounts, 'create' | 'findByEmail' | 'get'>;
   links: Pick<Links, 'add' | 'find' | 'remove'>;
+  audit: Audit;
 }
 
 /** Seconds that making an account may take. */
@@ -37,7 +40,7 @@ const LEASE = 5;
 const INTERVAL_MS = 100;
 const LOOKS = 20;
 
-export function createWelcome({ storage, accounts, links }: WelcomeOptions): Welcome {
+export function createWelcome({ storage, accounts, links, audit }: WelcomeOptions): Welcome {
   const leases = collection(storage, { kind: 'new-person', version: 1, schema: z.literal(true) });
 
   async function makeAccount(
@@ -47,21 +50,24 @@ export function createWelcome({ storage, accounts, links }: WelcomeOptions): Wel
   ): Promise<Account | undefined> {
     const { newPeople } = identityProvider;
     if (newPeople.policy === 'refuse' || profile.email === undefined) return undefined;
-    const { givenName, familyName, nickname } = Profile.shape;
+    const { email, ...told } = profile;
+    const { profile: details, altered } = profileFromElsewhere(told);
     const person = {
-      email: profile.email,
+      ...details,
+      email,
       emailVerified: true,
-      // A name that we would not take from the person is left out.
-      givenName: givenName.safeParse(profile.givenName).data,
-      familyName: familyName.safeParse(profile.familyName).data,
-      nickname: nickname.safeParse(profile.nickname).data,
       status: newPeople.policy,
       organizationId: newPeople.organizationId,
     };
-    return accounts.create(person, origin, id).catch((error) => {
+    const made = await accounts.create(person, origin, id).catch((error) => {
       if (error instanceof AppError && ['conflict', 'invalid_request'].includes(error.code)) return undefined;
       throw error;
     });
+    if (made && altered.length > 0) {
+      const detail = { identity_provider: identityProvider.id, altered: altered.join(' ') };
+      await audit.record({ ...origin, type: 'details_altered', accountId: id, detail });
+    }
+    return made;
   }
 
   async function accountOf(person: Person): Promise<Account | undefined> {
@@ -95,9 +101,11 @@ export function createWelcome({ storage, accounts, links }: WelcomeOptions): Wel
     return made;
   }
 
-  return async function welcome(stranger, origin = {}) {
-    const { identityProvider, subject, profile } = stranger;
-    if (identityProvider.newPeople.policy === 'refuse' || profile.email === undefined) return undefined;
+  return async function welcome({ tellMore, ...known }, origin = {}) {
+    const { identityProvider, subject } = known;
+    if (identityProvider.newPeople.policy === 'refuse') return undefined;
+    const stranger = { ...known, profile: (await tellMore?.()) ?? known.profile };
+    if (stranger.profile.email === undefined) return undefined;
     const person = { identityProviderId: identityProvider.id, subject };
     const lease = personKey(person);
     if (!(await leases.insert(lease, true, { ttl: LEASE }))) return madeMeanwhile(person);

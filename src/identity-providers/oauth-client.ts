@@ -12,8 +12,8 @@ import {
 } from 'openid-client';
 import type { OutboundInit } from '../http/outbound.ts';
 import type { IdentityProvider } from './identity-provider.ts';
-import type { UpstreamProfile } from './proof.ts';
 import type { Upstream } from './upstream.ts';
+import type { UpstreamProfile } from './upstream-profile.ts';
 
 /** What a sign-in there is told apart by: all of it random, made for this one, and known to nobody else but `state`. */
 export interface Unguessable {

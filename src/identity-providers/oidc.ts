@@ -4,11 +4,12 @@
  */
 import type { JSONWebKeySet } from 'jose';
 import { z } from 'zod';
-import { keySetIn, profileIn, proveIdToken } from './id-token.ts';
+import { keySetIn, proveIdToken } from './id-token.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import { type ProofRequest, type Prove, ProviderUnavailable, type Verdict } from './proof.ts';
 import { type Remembered, remembered } from './remembered.ts';
 import type { Upstream, UpstreamAnswer } from './upstream.ts';
+import { isWhole, profileIn } from './upstream-profile.ts';
 
 /** Three parts in base64url: a JWT (RFC 7519 §3), never asked about in the hope that it is something else. */
 const JWT = /^[\w-]+\.[\w-]*\.[\w-]*$/;
@@ -17,6 +18,7 @@ const Metadata = z.object({
   issuer: z.string(),
   jwks_uri: z.url(),
   introspection_endpoint: z.url().optional(),
+  userinfo_endpoint: z.url().optional(),
 });
 type Metadata = z.infer<typeof Metadata>;
 
@@ -27,6 +29,8 @@ const Introspected = z.looseObject({
   iss: z.string().optional(),
   exp: z.number().optional(),
 });
+
+const UserInfo = z.looseObject({ sub: z.string() });
 
 export interface OidcOptions {
   identityProvider: Pick<IdentityProvider, 'issuer' | 'clientId'>;
@@ -51,7 +55,16 @@ export function createOidc({ identityProvider, secret, ask, now }: OidcOptions):
       headers: { authorization: basic(clientId, clientSecret), accept: 'application/json' },
       body: new URLSearchParams({ token, token_type_hint: 'access_token' }),
     });
-    return verdictOf(answer, { issuer, audience, now: now() });
+    return verdictOf(answer, { issuer, audience, now: now(), userInfo });
+  }
+
+  /** Not every provider says at introspection what it says at userinfo (OIDC Core §5.3), and only what is about this person counts. */
+  async function userInfo(token: string, subject: string): Promise<Record<string, unknown>> {
+    const { userinfo_endpoint: endpoint } = await metadata.get();
+    if (endpoint === undefined) return {};
+    const { status, body } = await ask(endpoint, { headers: { authorization: `Bearer ${token}` } });
+    const told = UserInfo.safeParse(body);
+    return status === 200 && told.success && told.data.sub === subject ? told.data : {};
   }
 
   return async function proveOidcToken(request) {
@@ -83,10 +96,14 @@ function createMetadata({
   );
 }
 
-function verdictOf(
-  { status, body }: UpstreamAnswer,
-  { issuer, audience, now }: { issuer: string; audience: readonly string[]; now: number },
-): Verdict {
+interface VerdictRules {
+  issuer: string;
+  audience: readonly string[];
+  now: number;
+  userInfo: (token: string, subject: string) => Promise<Record<string, unknown>>;
+}
+
+function verdictOf({ status, body }: UpstreamAnswer, { issuer, audience, now, userInfo }: VerdictRules): Verdict {
   const parsed = Introspected.safeParse(body);
   if (status !== 200 || !parsed.success) throw new ProviderUnavailable(`introspection answered ${status}`);
   const { active, sub, client_id: issuedTo, iss = issuer, exp } = parsed.data;
@@ -95,7 +112,10 @@ function verdictOf(
   if (issuedTo === undefined || !audience.includes(issuedTo)) return { outcome: 'audience_mismatch' };
   if (exp !== undefined && exp <= now) return { outcome: 'expired' };
   const expiresAt = exp === undefined ? undefined : Math.floor(exp);
-  return { outcome: 'proven', subject: sub, expiresAt, profile: profileIn(parsed.data) };
+  const profile = profileIn(parsed.data);
+  const proven = { outcome: 'proven', subject: sub, expiresAt, profile } as const;
+  if (isWhole(profile)) return proven;
+  return { ...proven, tellMore: async (token) => profileIn(parsed.data, await userInfo(token, sub)) };
 }
 
 /** RFC 6749 §2.3.1: form-encoded before they are joined. */

@@ -9,12 +9,13 @@ import {
 } from 'openid-client';
 import { z } from 'zod';
 import { GOOGLE_ISSUERS } from './google.ts';
-import { ID_TOKEN_ALGORITHMS, profileIn } from './id-token.ts';
+import { ID_TOKEN_ALGORITHMS } from './id-token.ts';
 import { type CodeFlow, type CodeFlowOptions, configure, type SignInRequest } from './oauth-client.ts';
 import { ProviderUnavailable } from './proof.ts';
 import { openIdAddress } from './provider-address.ts';
 import { remembered } from './remembered.ts';
 import type { Upstream } from './upstream.ts';
+import { isWhole, profileIn } from './upstream-profile.ts';
 
 const Endpoint = z.url({ protocol: /^https?$/ });
 
@@ -70,10 +71,10 @@ export function createOpenIdSignIn(options: CodeFlowOptions): CodeFlow {
       if (claims.azp !== undefined && claims.azp !== identityProvider.clientId)
         throw new Error('the ID token was given to another app');
       const subject = String(claims.sub);
-      const told = claims.email === undefined ? await userInfo(configuration, tokens.access_token, subject) : undefined;
+      const told = isWhole(profileIn(claims)) ? {} : await userInfo(configuration, tokens.access_token, subject);
       return {
         subject,
-        profile: profileIn(told ?? claims),
+        profile: profileIn(claims, told),
         authenticatedAt: typeof claims.auth_time === 'number' ? claims.auth_time : undefined,
       };
     },
@@ -98,7 +99,7 @@ async function userInfo(
   configuration: Configuration,
   token: string,
   subject: string,
-): Promise<Record<string, unknown> | undefined> {
-  if (configuration.serverMetadata().userinfo_endpoint === undefined) return undefined;
+): Promise<Record<string, unknown>> {
+  if (configuration.serverMetadata().userinfo_endpoint === undefined) return {};
   return { ...(await fetchUserInfo(configuration, token, subject)) };
 }

@@ -1,3 +1,5 @@
+import type { UpstreamProfile } from './upstream-profile.ts';
+
 /**
  * What a provider token proves. A failure is told from another one only as far as the provider's own word goes: a token whose signature
  * is wrong says nothing, so nothing else is wrong with it.
@@ -21,15 +23,8 @@ export interface Proven {
   /** When the token's word ends; absent when the provider does not say. */
   expiresAt?: number | undefined;
   profile: UpstreamProfile;
-}
-
-/** What a provider tells about a person. It proves nothing about accounts here. */
-export interface UpstreamProfile {
-  /** Only when the provider has verified it. */
-  email?: string | undefined;
-  givenName?: string | undefined;
-  familyName?: string | undefined;
-  nickname?: string | undefined;
+  /** What the provider tells about the person beyond that, to whoever has the token. @throws {ProviderUnavailable} */
+  tellMore?: (token: string) => Promise<UpstreamProfile>;
 }
 
 /** What is to be proven. */

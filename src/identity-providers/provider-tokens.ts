@@ -55,11 +55,10 @@ export function createProviderTokens({ now, request, secretOf }: ProviderTokensO
   }
 
   async function askProvider(identityProvider: IdentityProvider, request: ProofRequest): Promise<Verdict> {
-    const signal = AbortSignal.timeout(PATIENCE * 1000);
-    const tooLate = new Promise<never>((_resolve, reject) => {
-      signal.addEventListener('abort', () => reject(new ProviderUnavailable('took too long')));
-    });
-    return Promise.race([proverOf(identityProvider)(request), tooLate]);
+    const verdict = await inTime(proverOf(identityProvider)(request));
+    if (verdict.outcome !== 'proven' || !verdict.tellMore) return verdict;
+    const { tellMore } = verdict;
+    return { ...verdict, tellMore: (token) => inTime(tellMore(token)) };
   }
 
   async function proveOnce(key: string, identityProvider: IdentityProvider, request: ProofRequest): Promise<Verdict> {
@@ -85,6 +84,15 @@ export function createProviderTokens({ now, request, secretOf }: ProviderTokensO
       return { verdict: await asking, remembered: false };
     },
   };
+}
+
+/** @throws {ProviderUnavailable} */
+function inTime<T>(answer: Promise<T>): Promise<T> {
+  const signal = AbortSignal.timeout(PATIENCE * 1000);
+  const tooLate = new Promise<never>((_resolve, reject) => {
+    signal.addEventListener('abort', () => reject(new ProviderUnavailable('took too long')));
+  });
+  return Promise.race([answer, tooLate]);
 }
 
 function proverOfKind(

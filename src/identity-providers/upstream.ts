@@ -14,6 +14,8 @@ export interface UpstreamAnswer {
   status: number;
   /** Of an answer in JSON; undefined for any other. */
   body: unknown;
+  /** Where related things are, such as the next page (RFC 8288). */
+  link?: string | undefined;
 }
 
 /** @throws {ProviderUnavailable} at once while the provider is taken to be down. */
@@ -29,7 +31,7 @@ export function createUpstream({ request, now }: { request: Outbound; now: () =>
     const { status } = response;
     const isAnswer = response.ok ? body !== undefined : status >= 400 && status < 500 && status !== 429;
     if (!isAnswer) throw new Error(`${URL.parse(url)?.host} answered ${status}${response.ok ? ', but no JSON' : ''}`);
-    return { status, body };
+    return { status, body, link: response.headers.get('link') ?? undefined };
   }
 
   return async function upstream(url, init) {

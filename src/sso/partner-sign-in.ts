@@ -3,7 +3,7 @@
  * when a partner asks and again when its user arrives. Knows neither wire formats nor browsers.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Account, permissionsOf } from '../accounts/account.ts';
+import { type Account, permissionsOf, profileFromElsewhere } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
@@ -32,6 +32,12 @@ export interface Person {
   permissions?: string[] | undefined;
 }
 
+/** What an app says of its user, as it says it. */
+export interface Told extends Omit<Person, 'givenName' | 'familyName'> {
+  givenName?: unknown;
+  familyName?: unknown;
+}
+
 /** Somebody whom an app may sign in now. */
 export interface SignIn {
   client: PartnerClient;
@@ -45,7 +51,7 @@ export interface PartnerSignIn {
    * The person's account, made or brought up to date.
    * @throws {AppError} `access_denied` for somebody whom this app may not sign in; `invalid_scope`; `invalid_request` naming the field.
    */
-  introduce(client: PartnerClient, organizationId: string, person: Person, origin: Origin): Promise<Account>;
+  introduce(client: PartnerClient, organizationId: string, told: Told, origin: Origin): Promise<Account>;
   /** The account that an app may sign in, when there is one. */
   find(client: PartnerClient, organizationId: string, email: string): Promise<Account | undefined>;
   /** Remembers that the app acted for the person, where the person and administrators see it. */
@@ -182,7 +188,9 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       );
     },
 
-    async introduce(client, organizationId, person, origin) {
+    async introduce(client, organizationId, { givenName, familyName, ...told }, origin) {
+      const { profile: names, altered } = profileFromElsewhere({ givenName, familyName });
+      const person = { ...told, ...names };
       const { sso } = client;
       assertWithin(ceilingOf(client), person.permissions ?? []);
       assertDomain(sso, person.email);
@@ -191,7 +199,15 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       const made = known ?? (await create(client, organizationId, person, by));
       const account = made ?? (await madeMeanwhile(person.email));
       await assertMaySignIn(client, organizationId, account);
-      return refresh(client, organizationId, account, person, by);
+      const updated = await refresh(client, organizationId, account, person, by);
+      if (altered.length > 0 && (!known || changesTo(known, names)))
+        await audit.record({
+          ...by,
+          type: 'details_altered',
+          accountId: account.id,
+          detail: { altered: altered.join(' ') },
+        });
+      return updated;
     },
 
     async find(client, organizationId, email) {
@@ -252,7 +268,10 @@ function refuseOthers(account: Account, sso: Ceiling, organizationId: string): v
   assertDomain(sso, account.email);
 }
 
-function changesTo(account: Account, { givenName, familyName, permissions = account.permissions }: Person) {
+function changesTo(
+  account: Account,
+  { givenName, familyName, permissions = account.permissions }: Omit<Person, 'email'>,
+) {
   const names = { givenName: givenName ?? account.givenName, familyName: familyName ?? account.familyName };
   const isSame = names.givenName === account.givenName && names.familyName === account.familyName;
   return isSame && sameNames(permissions, account.permissions) ? undefined : { ...names, permissions };

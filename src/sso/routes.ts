@@ -5,9 +5,9 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
-import { Email, Profile } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import type { IssueAccessToken } from '../credentials/exchange.ts';
+import { Email } from '../email.ts';
 import { AppError, unlessGone } from '../errors.ts';
 import { basicCredentials } from '../http/authorization.ts';
 import { form } from '../http/form.ts';
@@ -25,16 +25,10 @@ const Text = z.string().optional();
 
 const CredentialsForm = z.object({ client_id: Text, client_secret: Text, organization_id: Text });
 
-/** What is empty says nothing. */
-const Name = z.preprocess(
-  (name) => (typeof name === 'string' && name.trim() === '' ? undefined : name),
-  Profile.shape.givenName,
-);
-
 const PersonForm = z.object({
   email: Email,
-  first_name: Name,
-  last_name: Name,
+  first_name: z.unknown().optional(),
+  last_name: z.unknown().optional(),
   permissions: z
     .string()
     .transform((names) => [...new Set(names.split(/\s+/).filter((name) => name !== ''))])
