@@ -10,6 +10,9 @@ import type { Client } from './clients/client.ts';
 import { readConfig } from './config.ts';
 import { AppError } from './errors.ts';
 import type { NewIdentityProvider } from './identity-providers/identity-providers.ts';
+import { backUp } from './storage/backup.ts';
+import { directoryOf } from './storage/open.ts';
+import { secretKeyFileIn } from './storage/secret-key.ts';
 
 const USAGE = 2;
 
@@ -171,6 +174,16 @@ program
   .command('reopen')
   .description('print a new link when there is no administrator any more')
   .action(on(async ({ setup }) => ({ url: `${readConfig().issuer}/setup?code=${await setup.reopen()}` })));
+
+program
+  .command('backup <file>')
+  .description('copy the embedded store into one file, also while the server runs; the secret key is not in it')
+  .action((file: string) => {
+    const { storeUrl, secretKeys } = readConfig();
+    const made = backUp(storeUrl, file);
+    const where = secretKeys.length > 0 ? 'in SECRET_KEY' : `in ${secretKeyFileIn(directoryOf(storeUrl) ?? '')}`;
+    print({ ...made, secret_key: `${where}; the backup is of no use without it: keep a copy of it, in another place` });
+  });
 
 interface AccountOptions {
   email: string;

@@ -1,15 +1,19 @@
 import { randomBytes } from 'node:crypto';
 import { link, mkdir, open, readFile, unlink } from 'node:fs/promises';
-import { join } from 'node:path';
+import { resolve } from 'node:path';
 
 /**
  * The secret key of an embedded store: made once in its folder, readable by its owner only. Of several processes that
  * start at once one makes it and all read it; it appears whole or not at all.
  */
 export async function ensureSecretKey(directory: string): Promise<Buffer> {
-  const path = join(directory, 'secret-key');
+  const path = secretKeyFileIn(directory);
   await mkdir(directory, { recursive: true, mode: 0o700 });
   return (await readKey(path)) ?? (await makeKey(path));
+}
+
+export function secretKeyFileIn(directory: string): string {
+  return resolve(directory, 'secret-key');
 }
 
 async function makeKey(path: string): Promise<Buffer> {
