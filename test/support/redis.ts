@@ -38,11 +38,6 @@ type Settings = Record<string, string>;
 const DURABLE: Settings = { appendonly: 'yes', appendfsync: 'always', save: '', 'maxmemory-policy': 'noeviction' };
 const READY = /Ready to accept connections|Sentinel ID/;
 
-const running = new Set<ChildProcess>();
-process.on('exit', () => {
-  for (const server of running) server.kill('SIGKILL');
-});
-
 /** @param settings lines of redis.conf that differ from a durable server's. */
 export async function startRedis(settings: Settings = {}): Promise<RedisServer> {
   const port = await freePort();
@@ -157,7 +152,6 @@ function createServerHandle(port: number, directory: string, first: string[], se
     const ended = once(dying, 'exit');
     dying.kill('SIGKILL');
     await ended;
-    running.delete(dying);
   }
 
   return {
@@ -169,7 +163,6 @@ function createServerHandle(port: number, directory: string, first: string[], se
     resume: () => child?.kill('SIGCONT'),
     async start() {
       child = spawn('redis-server', args, { stdio: ['ignore', 'pipe', 'inherit'] });
-      running.add(child);
       await untilReady(child);
     },
     async stop() {
