@@ -17,6 +17,7 @@ import { docsRoutes } from './api/docs-routes.ts';
 import { leakedSecretsRoutes } from './api/leaked-secrets-routes.ts';
 import { apiRoutes } from './api/routes.ts';
 import { createAudit } from './audit.ts';
+import { rotatesRefreshTokens } from './clients/client.ts';
 import { createClients } from './clients/clients.ts';
 import { wallClock as now } from './clock.ts';
 import type { Config } from './config.ts';
@@ -58,7 +59,7 @@ import { createOutbox } from './mail/outbox.ts';
 import { createMailQueue } from './mail/queue.ts';
 import { createSmtpDelivery } from './mail/smtp.ts';
 import { asEngineToken, createEngineTokens } from './oidc/access-tokens.ts';
-import { createAdapter, eraseGroup } from './oidc/adapter.ts';
+import { createAdapter, recordKey } from './oidc/adapter.ts';
 import { createAdmission } from './oidc/admission.ts';
 import { createAppsAccess } from './oidc/app-access.ts';
 import { createBackchannelLogout } from './oidc/backchannel-logout.ts';
@@ -67,6 +68,7 @@ import { toMetadata } from './oidc/client-metadata.ts';
 import { consentGroup, createConsents } from './oidc/consents.ts';
 import { createEndAccessToken } from './oidc/end-access-token.ts';
 import { createEngine } from './oidc/engine.ts';
+import { eraseGroup } from './oidc/erasing.ts';
 import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
 import { createSignIdentity } from './oidc/identity-assertion.ts';
@@ -78,6 +80,7 @@ import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
+import { createTokenFamilies } from './oidc/token-families.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
 import { feedRoutes } from './resource-server/feed-routes.ts';
@@ -255,9 +258,11 @@ export async function createApp(
     return organization && { id: organization.id, name: organization.name };
   };
 
+  const families = createTokenFamilies({ storage, now });
   const { findAccessToken, findRefreshToken } = createEngineTokens({
     storage,
     sessionRecords,
+    families,
     now,
     findAccount: accounts.findActive,
     findClient: clients.findActive,
@@ -271,6 +276,7 @@ export async function createApp(
   const adapter = createAdapter({
     storage,
     sessionRecords,
+    families,
     endSession: (uid) => sessions.endWhosever(uid, backchannelLogout.send),
     admission: createAdmission({ throttle }),
     now,
@@ -327,6 +333,12 @@ export async function createApp(
       introspectsAll: async (clientId) => (await clients.findActive(clientId))?.introspection === true,
       exchange: exchange.forClient,
       sendLogout: backchannelLogout.send,
+      rotatesRefreshTokens: async (clientId) => {
+        const client = await clients.findActive(clientId);
+        return client === undefined || rotatesRefreshTokens(client);
+      },
+      useRefreshToken: (token) =>
+        families.useRefreshToken(recordKey('RefreshToken', token), sealing.successorsOf(token)),
     },
   });
   const consent = createConsent({

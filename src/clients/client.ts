@@ -67,6 +67,8 @@ export const Client = z.object({
   /** Absent: it may sign nobody in by its own word. */
   sso: PartnerSignIn.optional(),
   secrets: z.array(ClientSecret).max(2),
+  /** Whether a refresh token is good for one use, which it is unless this is false. Those of a public app always are (RFC 9700 §2.2.2). */
+  refreshTokenRotation: z.boolean().optional(),
   /** Public keys for `private_key_jwt` (OIDC Core §9), used instead of secrets when present. */
   jwks: z.object({ keys: z.array(z.record(z.string(), z.unknown())).min(1).max(20) }).optional(),
   idTokenSigningAlg: z.enum(['RS256', 'ES256', 'EdDSA']),
@@ -87,4 +89,9 @@ export type Client = z.infer<typeof Client>;
 /** What a secret is called where it may not be shown. */
 export function secretIdOf({ digest }: ClientSecret): string {
   return digest.slice(0, 12);
+}
+
+/** Whether each use of a refresh token of this app brings another in its place. */
+export function rotatesRefreshTokens({ public: isPublic, refreshTokenRotation }: Client): boolean {
+  return isPublic || refreshTokenRotation !== false;
 }

@@ -22,6 +22,7 @@ export const NewClient = Client.pick({ name: true }).extend({
     organizationId: true,
     backchannelLogoutUri: true,
     exchangedTokenLifetime: true,
+    refreshTokenRotation: true,
   }).partial().shape,
   ...Client.pick({ logoUri: true, clientUri: true, policyUri: true, tosUri: true }).partial().shape,
   jwks: Client.shape.jwks.refine((jwks) => !jwks || jwks.keys.every(isPublicKey), {

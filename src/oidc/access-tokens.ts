@@ -11,10 +11,12 @@ import { recordKey } from './adapter.ts';
 import { scopeWithin } from './grants.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
 import type { SessionRecords } from './session-records.ts';
+import type { TokenFamilies } from './token-families.ts';
 
 export interface AccessTokensOptions {
   storage: Storage;
   sessionRecords: SessionRecords;
+  families: Pick<TokenFamilies, 'isEnded'>;
   now: () => number;
   findAccount: (id: string) => Promise<Account | undefined>;
   findClient: (id: string) => Promise<Client | undefined>;
@@ -27,7 +29,7 @@ export interface EngineTokens {
 }
 
 export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
-  const { storage, sessionRecords, now, findAccount, findClient } = options;
+  const { storage, sessionRecords, families, now, findAccount, findClient } = options;
   const read = async (key: string) => (await storage.get(key)) as AdapterPayload | undefined;
 
   async function isGranted({ grantId, accountId, clientId }: AdapterPayload): Promise<boolean> {
@@ -55,14 +57,15 @@ export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
     const token = found.find((payload) => payload !== undefined);
     if (!token?.clientId || token.consumed !== undefined) return undefined;
     const { clientId, accountId, scope = '', iat = 0, exp = 0, sid } = token;
-    const [client, account, granted, inSession] = await Promise.all([
+    const [client, account, granted, inSession, ended] = await Promise.all([
       findClient(clientId),
       accountId === undefined ? undefined : findAccount(accountId),
       isGranted(token),
       isInSession(token),
+      families.isEnded(token.family as string | undefined),
     ]);
     const actsForItself = accountId === undefined;
-    if (!client || !(actsForItself || account) || !granted || !inSession) return undefined;
+    if (!client || !(actsForItself || account) || !granted || !inSession || ended) return undefined;
     if (exp <= now()) return 'expired';
     const usable = scopeWithin(scope.split(' '), { client, account, actsForItself });
     return {

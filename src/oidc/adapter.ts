@@ -8,11 +8,14 @@ import type { Adapter, AdapterPayload } from 'oidc-provider';
 import { errors } from 'oidc-provider';
 import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
-import type { Entry, Json, Storage } from '../storage/storage.ts';
+import type { Json, Storage } from '../storage/storage.ts';
 import type { Admission } from './admission.ts';
+import { currentRequest } from './current-request.ts';
+import { eraseGrant } from './erasing.ts';
 import { accountGroup, clientGroup, grantGroup } from './groups.ts';
 import { SessionEnded } from './merging.ts';
 import type { SessionPayload, SessionRecords } from './session-records.ts';
+import { familyOfCode, familyOfRequest, type TokenFamilies } from './token-families.ts';
 
 /** The id of these is what a browser or an app presents; of the others it is only a name. */
 const BEARER_MODELS = new Set([
@@ -27,6 +30,7 @@ const BEARER_MODELS = new Set([
 export interface AdapterOptions {
   storage: Storage;
   sessionRecords: SessionRecords;
+  families: TokenFamilies;
   /** Ends a session and what came from it, and tells the apps. */
   endSession: (uid: string) => Promise<void>;
   /** Asked before anything is written that somebody unknown may have begun. */
@@ -57,7 +61,19 @@ export function recordKey(model: string, id: string): string {
   return `${model}:${BEARER_MODELS.has(model) ? hash('sha256', id, 'base64url') : id}`;
 }
 
-const GRANT = 'Grant:';
+/** Models of which a family is made. */
+const FAMILY_MODELS = new Set(['AccessToken', 'RefreshToken']);
+
+/** What may be used once was used again, and its family has ended. */
+export class TokenReplayed extends errors.InvalidGrant {
+  /** Whose it was, where that is known. */
+  readonly accountId: string | undefined;
+
+  constructor(detail: string, accountId?: string) {
+    super(detail);
+    this.accountId = accountId;
+  }
+}
 
 type IsLive = (payload: AdapterPayload) => Promise<boolean>;
 
@@ -73,7 +89,7 @@ function livenessOf({ isAccountActive, findClient }: AdapterOptions): IsLive {
 }
 
 function modelAdapter(model: string, options: AdapterOptions): Adapter {
-  const { storage, now, admission, effectiveScope } = options;
+  const { storage, now, admission, effectiveScope, families } = options;
   const keyOf = (id: string) => recordKey(model, id);
   const isApiToken = API_TOKEN_MODELS.has(model);
   const isLive = livenessOf(options);
@@ -83,13 +99,14 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     if (stored === undefined) return undefined;
     const payload = unpack(stored, id);
     if (isApiToken && Number(payload.exp) <= now()) return undefined;
-    return (await isLive(payload)) ? payload : undefined;
+    const [live, ended] = await Promise.all([isLive(payload), families.isEnded(payload.family as string | undefined)]);
+    return live && !ended ? payload : undefined;
   }
 
   async function write(id: string, payload: AdapterPayload, expiresIn: number | undefined): Promise<void> {
     const ttl = Math.max(1, Math.ceil(expiresIn ?? 0)) + (isApiToken ? KNOWN_AFTER_EXPIRY : 0);
     const key = keyOf(id);
-    const packed = pack(payload, id);
+    const packed = pack(FAMILY_MODELS.has(model) ? withFamily(payload) : payload, id);
     if (model === 'ReplayDetection') {
       if (!(await storage.insert(key, packed, { ttl })))
         throw new errors.InvalidClientAuth('assertion was already used');
@@ -98,6 +115,11 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     if (model === 'ClientCredentials') await refuseBeyondCeiling(payload);
     await admission.admit(model, id, payload);
     const groups = groupsOf(payload);
+    // A successor is the same however often it is made, and may have been used already.
+    if (model === 'RefreshToken') {
+      await storage.insert(key, packed, { ttl, groups });
+      return;
+    }
     if (payload.loaded === undefined) return storage.put(key, packed, { ttl, groups });
     // What was ended while this request was under way is not written back.
     if ((await storage.update(key, (current) => current && widened(current, packed), { ttl })) === undefined)
@@ -111,12 +133,23 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   }
 
   async function consume(id: string): Promise<void> {
+    let found: AdapterPayload | undefined;
     const written = await storage.update(keyOf(id), (current) => {
-      const payload = current as { consumed?: number } | undefined;
-      if (payload === undefined || payload.consumed !== undefined) return undefined;
+      found = current as AdapterPayload | undefined;
+      if (found === undefined || found.consumed !== undefined) return undefined;
       return { ...(current as Record<string, Json>), consumed: now() };
     });
-    if (written === undefined) throw new errors.InvalidGrant(`${model} was already used`);
+    if (written !== undefined) return;
+    if (model === 'AuthorizationCode') await families.end({ family: familyOfCode(id) });
+    throw new TokenReplayed(`${model} was already used`, found?.accountId);
+  }
+
+  /** One access token ends alone; with a refresh token ends its family (RFC 7009 §2.1), with a grant all that stands on it. */
+  async function destroy(id: string): Promise<void> {
+    if (model === 'Grant') return eraseGrant(storage, id);
+    if (model === 'RefreshToken') await families.end(((await storage.get(keyOf(id))) ?? {}) as AdapterPayload);
+    await storage.delete(keyOf(id));
+    await admission.release(model, id);
   }
 
   return {
@@ -126,23 +159,20 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     findByUid: async () => undefined,
     findByUserCode: async () => undefined,
     destroy: (id) => outage(destroy(id)),
-    revokeByGrantId: (grantId) =>
-      outage(eraseGroup(storage, grantGroup(grantId), (key) => key.startsWith(`${model}:`))),
+    // The engine would take all that stands on a grant together with one token.
+    revokeByGrantId: async () => undefined,
   };
-
-  async function destroy(id: string): Promise<void> {
-    await storage.delete(keyOf(id));
-    await admission.release(model, id);
-  }
 
   async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
     if (model === 'AccessToken' && prefixOf(id) === 'lk_pat_') return options.findPersonalToken(id);
     const payload = await read(keyOf(id), id);
-    if (payload && model === 'Grant') payload.loaded = true;
-    if (payload?.scope && isApiToken) return { ...payload, scope: await usable(payload.scope, payload) };
+    if (!payload) return undefined;
+    if (model === 'Grant') payload.loaded = true;
+    if (model === 'AuthorizationCode' || model === 'RefreshToken') return asUnused(payload);
+    if (payload.scope && isApiToken) return { ...payload, scope: await usable(payload.scope, payload) };
     // Whatever is issued from a grant then says the scope that it can be used with.
     const granted = payload?.openid as { scope?: string } | undefined;
-    if (!payload || !granted?.scope) return payload;
+    if (!granted?.scope) return payload;
     return { ...payload, openid: { ...granted, scope: await usable(granted.scope, payload) } };
   }
 
@@ -204,46 +234,6 @@ function clientAdapter({ findClient }: AdapterOptions): Adapter {
   };
 }
 
-/** The records of a group, read page by page. */
-export async function* entriesOf(storage: Storage, group: string): AsyncGenerator<Entry> {
-  let after: string | undefined;
-  do {
-    const page = await storage.list(group, after === undefined ? {} : { after });
-    yield* page.entries;
-    after = page.next;
-  } while (after !== undefined);
-}
-
-/** Deletes the records of a group, or those of them that are named. Safe to repeat. */
-export async function eraseGroup(
-  storage: Storage,
-  group: string,
-  isNamed: (key: string) => boolean = () => true,
-): Promise<void> {
-  let after: string | undefined;
-  do {
-    const page = await storage.list(group, after === undefined ? {} : { after });
-    const keys = page.entries.map((entry) => entry.key).filter(isNamed);
-    await Promise.all(keys.map((key) => storage.delete(key)));
-    after = page.next;
-  } while (after !== undefined);
-}
-
-/** Deletes an account's records, or those of them that are named, and what stands on its grants. Safe to repeat. */
-export async function eraseOfAccount(
-  storage: Storage,
-  accountId: string,
-  isNamed: (key: string) => boolean = () => true,
-): Promise<void> {
-  const grantIds: string[] = [];
-  for await (const { key } of entriesOf(storage, accountGroup(accountId))) {
-    if (key.startsWith(GRANT) && isNamed(key)) grantIds.push(key.slice(GRANT.length));
-  }
-  // All the grants first: whatever stands on them is dead from then on.
-  await eraseGroup(storage, accountGroup(accountId), isNamed);
-  for (const grantId of grantIds) await eraseGroup(storage, grantGroup(grantId));
-}
-
 /** What an app was given stands on these; without them its other records are worth nothing. */
 const GIVEN_TO_CLIENT = new Set(['ClientCredentials', 'Grant']);
 /** Worth nothing without their grant, they are listed under it alone: an account may have very many. */
@@ -271,6 +261,17 @@ function pack(payload: AdapterPayload, id: string): Json {
 interface GrantedOpenid {
   scope?: string;
   claims?: string[];
+}
+
+function withFamily(payload: AdapterPayload): AdapterPayload {
+  const request = currentRequest();
+  const family = request && familyOfRequest(request);
+  return family === undefined ? payload : { ...payload, family };
+}
+
+/** The engine would end all that stands on the grant. Whoever uses it again is stopped where it is used. */
+function asUnused({ consumed, ...payload }: AdapterPayload): AdapterPayload {
+  return consumed === undefined ? payload : { ...payload, usedAt: consumed };
 }
 
 /** A grant with what this request adds to it: another may have added something else, and each knows its own scope only. */

@@ -7,8 +7,8 @@ import { z } from 'zod';
 import { AppError } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { entriesOf, eraseOfAccount } from './adapter.ts';
 import type { Consents } from './consents.ts';
+import { entriesOf, eraseOfAccount } from './erasing.ts';
 import { accountGroup } from './groups.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
 

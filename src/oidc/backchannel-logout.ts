@@ -127,7 +127,7 @@ export function sendBackchannelLogouts(provider: Provider, send: BackchannelLogo
     prototype: { backchannelLogout(this: Client, accountId: string, sid: string): Promise<void> };
   };
   prototype.backchannelLogout = async function (accountId, sid) {
-    const isSessionEnding = currentRequest(provider)?.oidc.params?.logout !== undefined;
+    const isSessionEnding = currentRequest()?.oidc.params?.logout !== undefined;
     if (!isSessionEnding) await outage(send({ accountId, clientId: this.clientId, sid }));
   };
   provider.on('backchannel.error', (_ctx, error) => {

@@ -7,13 +7,12 @@ import type { Session } from 'oidc-provider';
 import { errors } from 'oidc-provider';
 import { currentRequest } from './current-request.ts';
 
-type Model = { IN_PAYLOAD: string[] };
 type MergedSession = Session & { replaces?: string; replaced?: boolean; destroyed?: boolean };
 
 export function mergeWrites(provider: Provider): void {
   const { Session, Grant } = provider;
-  alsoKeep(Session as unknown as Model, ['loaded', 'replaces', 'replaced']);
-  alsoKeep(Grant as unknown as Model, ['loaded']);
+  alsoKeep(Session, ['loaded', 'replaces', 'replaced']);
+  alsoKeep(Grant, ['loaded']);
   const { prototype } = Session as unknown as {
     prototype: { resetIdentifier(): void; save(ttl: number): Promise<unknown> };
   };
@@ -35,7 +34,7 @@ export function mergeWrites(provider: Provider): void {
       return await save.call(this, ttl);
     } catch (error) {
       if (!(error instanceof SessionEnded)) throw error;
-      const request = currentRequest(provider);
+      const request = currentRequest();
       if (request && answered.has(request)) throw new errors.LoginRequired('the session has ended');
       return undefined;
     }
@@ -51,6 +50,8 @@ export function wasReplaced(session: Session): boolean {
 /** The session was not written: it has ended, or is another person's by now. */
 export class SessionEnded extends Error {}
 
-function alsoKeep(model: Model, names: string[]): void {
-  Object.defineProperty(model, 'IN_PAYLOAD', { value: [...model.IN_PAYLOAD, ...names] });
+/** Lets a model of the engine carry more of its record than the engine knows of. */
+export function alsoKeep(model: unknown, names: string[]): void {
+  const { IN_PAYLOAD: known } = model as { IN_PAYLOAD: string[] };
+  Object.defineProperty(model, 'IN_PAYLOAD', { value: [...known, ...names] });
 }

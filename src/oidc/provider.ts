@@ -14,6 +14,7 @@ import { assertClientAssertion } from './client-assertion.ts';
 import { issueAudienceAsArray } from './id-token-audience.ts';
 import { mergeWrites } from './merging.ts';
 import { type ConsentPolicy, createPrompts } from './prompts.ts';
+import { shareSuccessors, type UsedRefreshToken } from './refresh-tokens.ts';
 import { registerTokenExchange } from './token-exchange.ts';
 
 const MINUTE = 60;
@@ -86,6 +87,10 @@ export interface ProviderOptions {
   introspectsAll: (clientId: string) => Promise<boolean>;
   /** Swaps a token of an identity provider for an access token. */
   exchange: Exchange['forClient'];
+  /** Whether a refresh token of an app is good for one use. */
+  rotatesRefreshTokens: (clientId: string) => Promise<boolean>;
+  /** Answers the successor of a refresh token; undefined when it must not be used. */
+  useRefreshToken: (token: string) => Promise<string | undefined>;
   /** Tells an app that a person has signed out. */
   sendLogout: BackchannelLogout['send'];
 }
@@ -151,7 +156,12 @@ export function createProvider(options: ProviderOptions): Provider {
         accountId === undefined ? LIFETIME.anonymous : within(LIFETIME.sessionIdle, loginTs, LIFETIME.sessionAbsolute),
       RefreshToken: (_ctx, token) => within(LIFETIME.refreshTokenIdle, token.iiat, LIFETIME.refreshTokenAbsolute),
     },
-    rotateRefreshToken: () => true,
+    // Where they are not rotated, one that was used while they were is still used up.
+    rotateRefreshToken: async ({ oidc }) =>
+      (oidc.entities.RefreshToken as UsedRefreshToken | undefined)?.usedAt !== undefined ||
+      options.rotatesRefreshTokens(String(oidc.client?.clientId)),
+    // Revoking a token ends that one, or its family, and not all that the app has in this session.
+    revokeGrantPolicy: ({ oidc }) => oidc.route !== 'revocation',
     issueRefreshToken: async (_ctx, client, source) =>
       client.grantTypeAllowed('refresh_token') && source.scopes.has('offline_access'),
     expiresWithSession: async (_ctx, source) => !source.scopes.has('offline_access'),
@@ -204,6 +214,7 @@ export function createProvider(options: ProviderOptions): Provider {
   });
 
   mergeWrites(provider);
+  shareSuccessors(provider, options.useRefreshToken);
   registerTokenExchange(provider, options.exchange);
   compareSecretsAsDigests(provider);
   allowLoopbackForImplicit(provider);

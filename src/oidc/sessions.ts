@@ -7,8 +7,8 @@ import { z } from 'zod';
 import { AppError, unlessGone } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { entriesOf, eraseGroup, eraseOfAccount, recordKey } from './adapter.ts';
-import { accountGroup, clientGroup, grantGroup, sessionGroup } from './groups.ts';
+import { entriesOf, eraseGrant, eraseGroup, eraseOfAccount } from './erasing.ts';
+import { accountGroup, clientGroup, sessionGroup } from './groups.ts';
 import type { LogoutNotice, LogoutNotices } from './logout-notices.ts';
 import { type SessionPayload, type SessionRecords, uidOfKey } from './session-records.ts';
 
@@ -89,9 +89,7 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
 
   async function endGrantsOf({ authorizations = {} }: SessionPayload): Promise<void> {
     for (const { grantId, persistsLogout } of Object.values(authorizations)) {
-      if (grantId === undefined || persistsLogout) continue;
-      await storage.delete(recordKey('Grant', grantId));
-      await eraseGroup(storage, grantGroup(grantId));
+      if (grantId !== undefined && !persistsLogout) await eraseGrant(storage, grantId);
     }
   }
 

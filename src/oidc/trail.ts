@@ -5,6 +5,7 @@
 import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { Audit, AuditEventType } from '../audit.ts';
+import { TokenReplayed } from './adapter.ts';
 
 type Collected = Parameters<Audit['record']>[0];
 
@@ -12,8 +13,8 @@ const collected = new WeakMap<object, Collected[]>();
 
 /** Collects the engine's events of every request. */
 export function watch(provider: Provider): void {
-  provider.on('grant.revoked', (ctx) => {
-    if (ctx.oidc.route === 'token') note(ctx, 'token_reuse_detected');
+  provider.on('grant.error', (ctx, error) => {
+    if (error instanceof TokenReplayed) note(ctx, 'token_reuse_detected', error.accountId);
   });
   provider.on('end_session.success', (ctx) => note(ctx, 'sign_out'));
   for (const event of FAILURES) {
@@ -41,12 +42,12 @@ export async function writeTrail(ctx: KoaContextWithOIDC, audit: Audit): Promise
   for (const event of collected.get(ctx.req) ?? []) await audit.record(event);
 }
 
-function note(ctx: KoaContextWithOIDC, type: AuditEventType): void {
+function note(ctx: KoaContextWithOIDC, type: AuditEventType, accountId?: string): void {
   const { entities, session, client } = ctx.oidc;
   const token = entities.RefreshToken ?? entities.AccessToken;
   const event: Collected = {
     type,
-    accountId: token?.accountId ?? session?.accountId,
+    accountId: accountId ?? token?.accountId ?? session?.accountId,
     clientId: client?.clientId,
     address: ctx.ip,
     userAgent: ctx.get('User-Agent') || undefined,

@@ -11,7 +11,7 @@ import type { Storage } from '../storage/storage.ts';
 const INTERVAL_MS = 250;
 const KEY = 'withdrawals';
 
-const CHANGED = /^(account|client|personal-token):/;
+const CHANGED = /^(account|client|ended-family|personal-token):/;
 const REMOVED = /^(account|client|AccessToken|ClientCredentials|Grant|Session-uid):/;
 
 /** Whether a write may have taken something away. */

@@ -2,7 +2,7 @@
  * Encryption at rest for the few secrets that must be read back (signing keys, secrets for other systems).
  * What only has to be compared is stored as a digest instead.
  */
-import { hkdfSync } from 'node:crypto';
+import { createHmac, hkdfSync } from 'node:crypto';
 import { CompactEncrypt, compactDecrypt } from 'jose';
 import { AppError } from '../errors.ts';
 
@@ -11,6 +11,8 @@ export interface Sealing {
   seal(plaintext: string): Promise<string>;
   /** @throws {AppError} `server_error` when no configured key opens it. */
   open(sealed: string): Promise<string>;
+  /** What follows a secret: whoever has it, but none of the keys, cannot work it out. One for each key. */
+  successorsOf(secret: string): string[];
   /** Keys for signing cookies, derived from the same secrets; the first signs, all verify. */
   readonly cookieKeys: string[];
 }
@@ -19,7 +21,10 @@ export interface Sealing {
 export function createSealing(keys: readonly Buffer[]): Sealing {
   const sealingKeys = keys.map((key) => derive(key, 'sealing'));
 
+  const successionKeys = keys.map((key) => derive(key, 'succession'));
+
   return {
+    successorsOf: (secret) => successionKeys.map((key) => createHmac('sha256', key).update(secret).digest('base64url')),
     cookieKeys: keys.map((key) => Buffer.from(derive(key, 'cookies')).toString('base64url')),
 
     async seal(plaintext) {

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { mock } from 'node:test';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
@@ -66,12 +67,14 @@ onEachEngine((openStore) => {
     expect(whole.body.scope).to.equal(OFFLINE.scope);
   });
 
-  it('used twice end the whole family, the newest access and refresh token included', async () => {
+  it('used again later end the whole family, the newest access and refresh token included', async () => {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() });
     const first = await offlineTokens();
     const second = (await flows.refresh(client, first.refresh_token)).body;
     const third = (await flows.refresh(client, String(second.refresh_token))).body;
     expect((await flows.userinfo(String(third.access_token))).status).to.equal(200);
 
+    mock.timers.tick(11_000);
     expect((await flows.refresh(client, first.refresh_token)).body.error).to.equal('invalid_grant');
     expect((await flows.refresh(client, String(third.refresh_token))).body.error).to.equal('invalid_grant');
     for (const { access_token: token } of [first, second, third]) {
@@ -80,6 +83,72 @@ onEachEngine((openStore) => {
     }
     const { events } = await app.directory.audit.list({ accountId: person.id, limit: 20 });
     expect(events.map(({ type }) => type)).to.include('token_reuse_detected');
+  });
+
+  it('used again within ten seconds bring the same successor, twice in a row too, and the family lives on', async () => {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() });
+    for (const who of [client, await app.client({ public: true })]) {
+      const first = await offlineTokens(who);
+      const answers = [await flows.refresh(who, first.refresh_token)];
+      mock.timers.tick(9_000);
+      answers.push(await flows.refresh(who, first.refresh_token));
+      const [successor] = answers.map(({ body }) => String(body.refresh_token));
+      for (const { body } of answers) {
+        expect(body.refresh_token).to.equal(successor);
+        expect((await flows.userinfo(String(body.access_token))).status).to.equal(200);
+      }
+      const next = (await flows.refresh(who, String(successor))).body;
+      expect((await flows.refresh(who, String(successor))).body.refresh_token).to.equal(next.refresh_token);
+      expect((await flows.refresh(who, first.refresh_token)).body.refresh_token, 'from the beginning').to.equal(
+        successor,
+      );
+      expect((await flows.refresh(who, String(successor))).body.refresh_token).to.equal(next.refresh_token);
+      expect(next.refresh_token).not.to.equal(successor);
+      expect(await flows.introspect(client, first.refresh_token)).to.deep.equal({ active: false });
+      mock.timers.tick(11_000);
+      expect((await flows.refresh(who, String(next.refresh_token))).status).to.equal(200);
+    }
+  });
+
+  it('that follow cannot be found in the store, nor be used by another app', async () => {
+    const first = await offlineTokens();
+    const { body } = await flows.refresh(client, first.refresh_token);
+    expect((await flows.refresh(await app.client(), first.refresh_token)).body.error).to.equal('invalid_grant');
+    const key = `RefreshToken:${createHash('sha256').update(first.refresh_token).digest('base64url')}`;
+    expect(JSON.stringify(await app.directory.storage.get(key)))
+      .to.contain('consumed')
+      .and.not.contain(String(body.refresh_token));
+  });
+
+  it('outlast a server that ended before it could answer', async () => {
+    const first = await offlineTokens();
+    const key = `RefreshToken:${createHash('sha256').update(first.refresh_token).digest('base64url')}`;
+    const { body } = await flows.refresh(client, first.refresh_token);
+    const successor = `RefreshToken:${createHash('sha256').update(String(body.refresh_token)).digest('base64url')}`;
+    expect(await app.directory.storage.get(key)).to.have.property('consumed');
+    await app.directory.storage.delete(successor);
+    const again = (await flows.refresh(client, first.refresh_token)).body;
+    expect(again.refresh_token).to.equal(body.refresh_token);
+    expect((await flows.refresh(client, String(again.refresh_token))).status).to.equal(200);
+  });
+
+  it('stay good for an app that does not rotate them, except one that was used while it did', async () => {
+    mock.timers.enable({ apis: ['Date'], now: Date.now() });
+    const steady = await app.client({ refreshTokenRotation: false });
+    const { refresh_token: token } = await offlineTokens(steady);
+    for (let use = 0; use < 3; use++) {
+      mock.timers.tick(20_000);
+      const { status, body } = await flows.refresh(steady, token);
+      expect([status, body.refresh_token]).to.deep.equal([200, token]);
+      expect((await flows.userinfo(String(body.access_token))).status).to.equal(200);
+    }
+    await app.directory.clients.update(steady.id, { refreshTokenRotation: true });
+    const { body: rotated } = await flows.refresh(steady, token);
+    expect(rotated.refresh_token).to.be.a('string').and.not.equal(token);
+    await app.directory.clients.update(steady.id, { refreshTokenRotation: false });
+    mock.timers.tick(20_000);
+    expect((await flows.refresh(steady, token)).body.error).to.equal('invalid_grant');
+    expect((await flows.refresh(steady, String(rotated.refresh_token))).body.error).to.equal('invalid_grant');
   });
 
   it('leave a stolen one of no use to another app, and the family alive', async () => {

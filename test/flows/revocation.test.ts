@@ -22,6 +22,8 @@ onEachEngine((openStore) => {
     await store.remove();
   });
 
+  const verified = async (token: unknown) =>
+    (await fetch(`${app.issuer}/verify`, { headers: { authorization: `Bearer ${token}` } })).status;
   const isActive = async (token: unknown) => (await flows.introspect(client, String(token))).active;
 
   it('ends an access token', async () => {
@@ -31,6 +33,33 @@ onEachEngine((openStore) => {
     expect((await flows.userinfo(token)).status).to.equal(401);
     const { events } = await app.directory.audit.list({ accountId: person.id, limit: 5 });
     expect(events[0]).to.include({ type: 'token_revoked', clientId: client.id });
+  });
+
+  it('of an access token ends that one alone: neither what else its code brought nor another of the session', async () => {
+    const browser = flows.browser();
+    const first = await flows.tokens({ client, person, browser, params: OFFLINE });
+    const second = await flows.tokens({ client, person, browser });
+    const { body: refreshed } = await flows.refresh(client, String(first.refresh_token));
+    await oidc.tokenRevocation(await flows.configure(client), first.access_token);
+    expect(await isActive(first.access_token)).to.equal(false);
+    expect(await verified(first.access_token)).to.equal(401);
+    for (const token of [second.access_token, refreshed.access_token]) {
+      expect(await isActive(token)).to.equal(true);
+      expect((await flows.userinfo(String(token))).status).to.equal(200);
+      expect(await verified(token)).to.equal(200);
+    }
+    expect((await flows.refresh(client, String(refreshed.refresh_token))).status).to.equal(200);
+  });
+
+  it('of a refresh token leaves what other codes of the session brought', async () => {
+    const browser = flows.browser();
+    const first = await flows.tokens({ client, person, browser, params: OFFLINE });
+    const second = await flows.tokens({ client, person, browser, params: OFFLINE });
+    await oidc.tokenRevocation(await flows.configure(client), String(first.refresh_token));
+    for (const token of [first.access_token, first.refresh_token]) expect(await isActive(token)).to.equal(false);
+    expect(await verified(first.access_token)).to.equal(401);
+    for (const token of [second.access_token, second.refresh_token]) expect(await isActive(token)).to.equal(true);
+    expect((await flows.refresh(client, String(second.refresh_token))).status).to.equal(200);
   });
 
   it('of a refresh token ends the whole family', async () => {
