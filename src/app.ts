@@ -9,6 +9,7 @@ import { deviceInWords } from './account-console/device.ts';
 import { accountConsoleRoutes } from './account-console/routes.ts';
 import { displayName } from './accounts/account.ts';
 import { createAccounts } from './accounts/accounts.ts';
+import { createKnownBrowsers } from './accounts/known-browsers.ts';
 import { createPasswords } from './accounts/password.ts';
 import { createPasswordSignIn } from './accounts/sign-in.ts';
 import { adminRoutes } from './admin/routes.ts';
@@ -238,7 +239,8 @@ export async function createApp(
     mayBeEternal: config.personalTokensMayBeEternal,
     tell: createTokenMails({ send: mail.send, findAccount: accounts.findActive, deviceInWords }),
   });
-  const signIn = createPasswordSignIn({ accounts, passwords, throttle, audit });
+  const knownBrowsers = createKnownBrowsers({ keys: sealing.cookieKeys });
+  const signIn = createPasswordSignIn({ accounts, passwords, throttle, knownBrowsers, audit });
 
   const findMetadata = async (clientId: string) => {
     const client = await clients.findActive(clientId);
@@ -416,6 +418,10 @@ export async function createApp(
         consent,
         providerSignIn,
         linkAccount,
+        async rememberBrowser(kept, accountId) {
+          const account = await accounts.get(accountId);
+          return account && knownBrowsers.remember(kept, account);
+        },
         offeredProviders: upstream.offered,
         federatedAcr: ACR_FEDERATED,
         findClient,

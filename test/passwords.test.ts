@@ -280,9 +280,10 @@ describe('signing in with a password', () => {
 
     it('does not count a guess that it was too busy to look at', async () => {
       const { email, address } = await person();
-      const { accounts, throttle, audit } = people;
+      const { accounts, throttle, audit, knownBrowsers } = people;
       const tooBusy = () => Promise.reject(new AppError('temporarily_unavailable', 'too busy', { retryAfter: 1 }));
-      const busy = createPasswordSignIn({ accounts, throttle, audit, passwords: { hash: tooBusy, verify: tooBusy } });
+      const passwords = { hash: tooBusy, verify: tooBusy };
+      const busy = createPasswordSignIn({ accounts, throttle, audit, knownBrowsers, passwords });
       const right = { email, password: PASSWORD, source: { address } };
       for (let n = 0; n < 6; n++) expect(await outcomeOf(busy.signIn(right))).to.equal('temporarily_unavailable');
       expect(await outcomeOf(people.signIn(right))).to.equal('ok');

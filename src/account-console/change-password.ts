@@ -1,13 +1,11 @@
 /** Changing one's own password. Knows nothing of pages. */
 import type { Account } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
+import { createGuesses } from '../accounts/guesses.ts';
 import type { Passwords } from '../accounts/password.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
-import type { Rule, Throttle } from '../http/rate-limit.ts';
-
-/** Wrong guesses by who found a browser signed in. */
-const GUESSES: Rule = { name: 'change-password', limit: 5, window: 15 * 60 };
+import type { Throttle } from '../http/rate-limit.ts';
 
 export interface PasswordChange {
   current: string;
@@ -30,16 +28,19 @@ export interface ChangePasswordOptions {
  * `invalid_request` for the field `password` when the policy refuses the new one.
  */
 export function createChangePassword({ accounts, passwords, throttle, audit }: ChangePasswordOptions) {
+  const guesses = createGuesses({ throttle });
+
   return async function changePassword(account: Account, { current, next, keepSession, origin }: PasswordChange) {
-    const counted = { key: account.id };
-    const guess = await throttle.consume(GUESSES, counted);
+    // Whoever found a browser signed in may try as often as in any browser of the account's.
+    const guess = { account: account.email, source: origin.address ?? '', browser: keepSession };
+    const accountId = account.id;
+    const counted = await guesses.count(guess, () => audit.record({ ...origin, type: 'sign_in_throttled', accountId }));
     if (!(await passwords.verify(current, account.passwordHash))) {
       const detail = { problem: 'wrong password when changing it' };
-      await audit.record({ ...origin, type: 'sign_in_refused', accountId: account.id, detail });
+      await audit.record({ ...origin, type: 'sign_in_refused', accountId, detail });
       throw new AppError('invalid_grant', 'the current password is wrong');
     }
-    await guess.refund();
+    await guesses.forget(guess, counted);
     await accounts.setPassword(account.id, next, { ...origin, keepSession });
-    await throttle.clear(GUESSES, counted);
   };
 }

@@ -5,21 +5,12 @@
 import type { Audit, Origin } from '../audit.ts';
 import { Email } from '../email.ts';
 import { AppError } from '../errors.ts';
-import type { Consumption, Counted, Rule, Throttle } from '../http/rate-limit.ts';
+import type { Throttle } from '../http/rate-limit.ts';
 import type { Account } from './account.ts';
 import type { Accounts } from './accounts.ts';
+import { createGuesses } from './guesses.ts';
+import type { KnownBrowsers } from './known-browsers.ts';
 import type { Passwords } from './password.ts';
-
-const WINDOW = 15 * 60;
-
-/** Wrong guesses at one account from one source. The pair, so that a stranger elsewhere cannot lock anybody out. */
-const PER_ACCOUNT: Rule = { name: 'sign-in', limit: 5, window: WINDOW };
-
-/** Wrong guesses of one source at all accounts together: one password tried on many people. */
-const PER_SOURCE: Rule = { name: 'sign-in-source', limit: 50, window: WINDOW };
-
-/** A source that goes on after being stopped is one event a window, or it could fill the store with them. */
-const PER_EVENT: Rule = { name: 'sign-in-throttled-event', limit: 1, window: WINDOW };
 
 export interface PasswordSignInRequest {
   email: string;
@@ -27,6 +18,8 @@ export interface PasswordSignInRequest {
   source: { address: string; userAgent?: string | undefined };
   /** The app that sent the person here. */
   clientId?: string | undefined;
+  /** What the browser keeps of earlier sign-ins. */
+  keptByBrowser?: string | undefined;
 }
 
 export interface PasswordSignIn {
@@ -42,57 +35,28 @@ export interface PasswordSignInOptions {
   accounts: Pick<Accounts, 'findByEmail'>;
   passwords: Passwords;
   throttle: Throttle;
+  knownBrowsers: Pick<KnownBrowsers, 'recognise'>;
   audit: Audit;
 }
 
-export function createPasswordSignIn({ accounts, passwords, throttle, audit }: PasswordSignInOptions): PasswordSignIn {
-  /** Counts a guess before it is looked at. */
-  async function countGuess(counted: Counted): Promise<Consumption> {
-    const { source = '' } = counted;
-    const onAccount = await throttle.consume(PER_ACCOUNT, counted);
-    const bySource = await throttle.consume(PER_SOURCE, { source }).catch(async (error) => {
-      await onAccount.refund();
-      throw error;
-    });
-    return {
-      async refund() {
-        await Promise.all([onAccount.refund(), bySource.refund()]);
-      },
-    };
-  }
-
-  async function recordThrottled(counted: Counted, origin: Origin): Promise<void> {
-    const isFirst = await throttle.consume(PER_EVENT, counted).then(() => true, isNotThrottled);
-    if (isFirst) await audit.record({ ...origin, type: 'sign_in_throttled' });
-  }
-
-  async function admit(counted: Counted, origin: Origin): Promise<Consumption> {
-    try {
-      return await countGuess(counted);
-    } catch (error) {
-      if (!isNotThrottled(error)) await recordThrottled(counted, origin);
-      throw error;
-    }
-  }
-
-  async function check(email: string, password: string) {
-    const account = await accounts.findByEmail(email);
-    const matches = await passwords.verify(password, account?.passwordHash);
-    return { account, problem: problemOf(account, matches) };
-  }
+export function createPasswordSignIn(options: PasswordSignInOptions): PasswordSignIn {
+  const { accounts, passwords, knownBrowsers, audit } = options;
+  const guesses = createGuesses(options);
 
   return {
-    async signIn({ email, password, source, clientId }) {
+    async signIn({ email, password, source, clientId, keptByBrowser }) {
       const { address, userAgent } = source;
       const origin: Origin = { address, userAgent, clientId };
-      const counted = { source: address, key: spelled(email) };
-
-      const guess = await admit(counted, origin);
-      const { account, problem } = await check(email, password).catch(async (error) => {
+      const account = await accounts.findByEmail(email);
+      const browser = knownBrowsers.recognise(keptByBrowser, account);
+      const guess = { account: spelled(email), source: address, browser };
+      const counted = await guesses.count(guess, () => audit.record({ ...origin, type: 'sign_in_throttled' }));
+      const matches = await passwords.verify(password, account?.passwordHash).catch(async (error) => {
         // Nobody learned anything from an answer that could not be given.
-        await guess.refund();
+        await counted.refund();
         throw error;
       });
+      const problem = problemOf(account, matches);
       if (problem || !account) {
         await audit.record({
           ...origin,
@@ -103,7 +67,7 @@ export function createPasswordSignIn({ accounts, passwords, throttle, audit }: P
         throw new AppError('invalid_grant', 'e-mail or password is wrong');
       }
 
-      await Promise.all([guess.refund(), throttle.clear(PER_ACCOUNT, counted)]);
+      await guesses.forget(guess, counted);
       await audit.record({ ...origin, type: 'sign_in', accountId: account.id });
       return account;
     },
@@ -122,9 +86,4 @@ function problemOf(account: Account | undefined, matches: boolean): string | und
 function spelled(email: string): string {
   const parsed = Email.safeParse(email);
   return parsed.success ? parsed.data : '';
-}
-
-function isNotThrottled(error: unknown): boolean {
-  if (error instanceof AppError && error.code === 'too_many_requests') return false;
-  throw error;
 }

@@ -52,7 +52,8 @@ export function createLogin({
     { proven, again }: LoginSteps = {},
   ): Promise<Outcome> {
     try {
-      const account = await signIn({ email, password, source: interaction.source, clientId: interaction.client.id });
+      const { source, client, keptByBrowser } = interaction;
+      const account = await signIn({ email, password, source, clientId: client.id, keptByBrowser });
       await proven?.(account);
       return {
         kind: 'finish',

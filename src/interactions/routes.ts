@@ -10,6 +10,7 @@ import type { Views } from '../http/views.ts';
 import type { OfferedProvider } from '../identity-providers/upstream-sign-in.ts';
 import { parseInput } from '../input.ts';
 import type { Requested } from '../oidc/prompts.ts';
+import { browserCookieOf } from '../oidc/provider.ts';
 import { AccountForm, chooseAccount, showAccounts } from './account-chooser.ts';
 import { type createConsent, DecisionForm } from './consent.ts';
 import type { createLinkAccount } from './link-account.ts';
@@ -25,6 +26,8 @@ export interface InteractionRoutesOptions {
   consent: ReturnType<typeof createConsent>;
   providerSignIn: ReturnType<typeof createProviderSignIn>;
   linkAccount: ReturnType<typeof createLinkAccount>;
+  /** What a browser keeps of earlier sign-ins, once this account has signed in there as well. */
+  rememberBrowser: (kept: string | undefined, accountId: string) => Promise<string | undefined>;
   /** The identity providers that people can sign in with now. */
   offeredProviders: () => Promise<OfferedProvider[]>;
   /** What `acr` is when somebody has. */
@@ -33,8 +36,12 @@ export interface InteractionRoutesOptions {
   findAccount: (accountId: string) => Promise<{ id: string; name: string; email: string } | undefined>;
 }
 
+/** As long as browsers keep any cookie (RFC 6265bis §5.5). */
+const BROWSER_REMEMBERED_MS = 400 * 24 * 60 * 60 * 1000;
+
 export function interactionRoutes(options: InteractionRoutesOptions): Router {
   const { issuer, views, login, consent, providerSignIn, linkAccount } = options;
+  const browserCookie = browserCookieOf(issuer);
   const router = new Router({ prefix: '/interaction/:uid' });
   // The path itself is known only to who was sent there, and bound to their browser by a cookie.
   router.use(sameOrigin({ issuer, provenByForm: true }));
@@ -133,6 +140,7 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
       mustBeFresh: String(params.prompt).split(' ').includes('login') || params.max_age !== undefined,
       loginHint: typeof params.login_hint === 'string' ? params.login_hint.slice(0, 254) : undefined,
       source: { address: ctx.ip, ...(userAgent ? { userAgent } : {}) },
+      keptByBrowser: ctx.cookies.get(browserCookie, { signed: false }),
     };
   }
 
@@ -151,11 +159,25 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
     }
     ctx.status = 303;
     if (outcome.kind === 'leave') return ctx.redirect(outcome.url);
+    if (outcome.result.login) await rememberBrowser(ctx, outcome.result.login.accountId);
     const provider = await options.provider();
     const returnTo = await provider.interactionResult(ctx.req, ctx.res, outcome.result, {
       mergeWithLastSubmission: true,
     });
     ctx.redirect(returnTo);
+  }
+
+  async function rememberBrowser(ctx: Koa.Context, accountId: string): Promise<void> {
+    const kept = await options.rememberBrowser(ctx.cookies.get(browserCookie, { signed: false }), accountId);
+    const secure = issuer.startsWith('https:');
+    if (kept !== undefined)
+      ctx.cookies.set(browserCookie, kept, {
+        httpOnly: true,
+        sameSite: 'lax',
+        secure,
+        signed: false,
+        maxAge: BROWSER_REMEMBERED_MS,
+      });
   }
 
   return router;

@@ -32,6 +32,8 @@ export interface Interaction {
   loginHint?: string | undefined;
   /** Where the request comes from, for throttling and the audit trail. */
   source: { address: string; userAgent?: string };
+  /** What the browser keeps of earlier sign-ins. */
+  keptByBrowser?: string | undefined;
 }
 
 export type Outcome =

@@ -63,6 +63,10 @@ export const ROUTES = {
 /** Where the answer comes to when an administrator tries an app. No redirect URI of any app, so nothing is made of it. */
 export const TRIAL_CALLBACK = '/admin/apps/try/callback';
 
+/** The cookie of ours by which a browser is known in which people signed in before. */
+export const browserCookieOf = (issuer: string) =>
+  issuer.startsWith('https:') ? '__Host-latchkey-browser' : 'latchkey-browser';
+
 /** What the engine shows people; the pages themselves are not its business. */
 export interface EnginePages {
   error(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): Promise<void>;

@@ -7,14 +7,20 @@ interface Guess {
   password?: string;
   /** `X-Forwarded-For` as it reaches the server. */
   from?: string;
+  /** What the browser shows of earlier sign-ins, in place of what it keeps. */
+  cookie?: string;
 }
 
 /** A login form that can be sent again and again, as a program does. */
-async function openLogin(target: Target) {
-  const browser = target.browser();
-  const { url } = await target.start(browser, await target.client({ trusted: true }));
-  return function guess({ email, password = 'a wrong guess', from }: Guess): Promise<Answer> {
-    const headers = from === undefined ? {} : { 'x-forwarded-for': from };
+async function openLogin(target: Target, browser = target.browser()) {
+  const { url } = await target.start(browser, await target.client({ trusted: true }), { prompt: 'login' });
+  return function guess({ email, password = 'a wrong guess', from, cookie }: Guess): Promise<Answer> {
+    const kept = browser.cookies().filter(({ path }) => path === '/' || url.pathname.startsWith(path));
+    const pairs = kept.map(({ name, value }) => `${name}=${value}`);
+    const headers = {
+      ...(from === undefined ? {} : { 'x-forwarded-for': from }),
+      ...(cookie === undefined ? {} : { cookie: [...pairs, `latchkey-browser=${cookie}`].join('; ') }),
+    };
     return target.send(url.pathname, { as: browser, body: { email, password }, headers });
   };
 }
@@ -104,6 +110,75 @@ onEachEngine((openStore) => {
       for (let n = 0; n < 5; n++) await guess({ email, from: `2001:db8:1:2::${n}` });
       expect((await guess({ email, from: '2001:db8:1:2:ffff::1' })).status).to.equal(429);
       expect((await guess({ email, from: '2001:db8:1:3::1' })).status).to.equal(401);
+    });
+
+    it('has few tries at one account from many addresses, as many as at one that does not exist', async () => {
+      const { email } = await target.person();
+      const forms = await Promise.all([openLogin(target), openLogin(target)]);
+      const allFrom = (addressOf: (n: number) => string, at: string) =>
+        Promise.all(
+          Array.from(
+            { length: 300 },
+            (_, n) => forms[n % 2]?.({ email: at, from: addressOf(n % 60) }) as Promise<Answer>,
+          ),
+        );
+      for (const at of [email, 'nobody-at-all@example.com']) {
+        const answers = await allFrom((n) => `198.51.100.${n}`, at);
+        expect(count(answers, 401), at).to.equal(20);
+        expect(count(answers, 429), at).to.equal(280);
+      }
+      const site = await target.person();
+      const answers = await allFrom((n) => `2001:db8:9:${n.toString(16)}::1`, site.email);
+      expect(count(answers, 401), 'many networks of one site').to.equal(20);
+    });
+
+    it('keeps nobody out of a browser in which they signed in before, also behind its own address', async () => {
+      const person = await target.person();
+      const known = target.browser();
+      await target.signIn(known, person);
+      const stranger = await openLogin(target);
+      for (let n = 0; n < 30; n++)
+        await stranger({ email: person.email, from: `203.0.113.${100 + Math.floor(n / 5)}` });
+      for (let n = 0; n < 60; n++) await stranger({ email: `somebody-${n}@example.com`, from: '203.0.113.100' });
+      const unknown = await openLogin(target);
+      expect((await unknown({ ...person, from: '203.0.113.200' })).status, 'somewhere new').to.equal(429);
+
+      const login = await openLogin(target, known);
+      expect((await login({ email: person.email, from: '203.0.113.100' })).status, 'a slip').to.equal(401);
+      expect((await login({ ...person, from: '203.0.113.100' })).status, 'in its own browser').to.equal(303);
+      const { email } = await target.person();
+      expect((await login({ email, password: PASSWORD, from: '203.0.113.100' })).status, 'other people').to.equal(429);
+
+      const tries = await Promise.all(
+        Array.from({ length: 20 }, (_, n) => login({ email: person.email, from: `198.51.100.${n}` })),
+      );
+      expect(count(tries, 401), 'whoever has taken that browser').to.equal(5);
+    });
+
+    it('is a stranger again in a browser whose account has another password, or that shows what is not its own', async () => {
+      const person = await target.person();
+      const known = target.browser();
+      await target.signIn(known, person);
+      const kept = known.cookies().find(({ name }) => name === 'latchkey-browser')?.value ?? '';
+      expect(kept).to.match(/^[\w-]{22}\.[\w-]{22}$/);
+      const stranger = await openLogin(target);
+      for (let n = 0; n < 20; n++) await stranger({ email: person.email, from: `203.0.113.${120 + (n % 10)}` });
+
+      const login = await openLogin(target, target.browser());
+      const tryWith = (cookie: string) => login({ ...person, from: '203.0.113.201', cookie });
+      const [browser = '', proof = ''] = kept.split('.');
+      for (const cookie of [
+        `${'x'.repeat(22)}.${proof}`,
+        `${browser}.${'x'.repeat(22)}`,
+        browser,
+        `${kept}.x`,
+        '.',
+        '',
+      ])
+        expect((await tryWith(cookie)).status, cookie).to.equal(429);
+      expect((await tryWith(kept)).status, 'itself').to.equal(303);
+      await target.directory.accounts.setPassword(person.id, PASSWORD);
+      expect((await tryWith(kept)).status, 'after another password').to.equal(429);
     });
   });
 });

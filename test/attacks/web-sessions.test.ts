@@ -358,6 +358,7 @@ describe('cookies of an https issuer', () => {
     expect([...names]).to.have.members([
       '__Host-latchkey',
       '__Host-latchkey.sig',
+      '__Host-latchkey-browser',
       '__Secure-latchkey-interaction',
       '__Secure-latchkey-interaction.sig',
       '__Secure-latchkey-resume',

@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createAccounts, type NewAccount } from '../../src/accounts/accounts.ts';
+import { createKnownBrowsers } from '../../src/accounts/known-browsers.ts';
 import { createPasswords } from '../../src/accounts/password.ts';
 import { createPasswordSignIn, type PasswordSignInRequest } from '../../src/accounts/sign-in.ts';
 import { createAudit } from '../../src/audit.ts';
@@ -61,9 +62,23 @@ export async function openPeople(storeUrl: string, clock: Clock = { time: 1_800_
     organizationName: async (id) => (await organizations.get(id))?.name,
     permissionNames: permissions.names,
   });
-  const { signIn } = createPasswordSignIn({ accounts, passwords, throttle, audit });
+  const knownBrowsers = createKnownBrowsers({ keys: ['a key'] });
+  const { signIn } = createPasswordSignIn({ accounts, passwords, throttle, knownBrowsers, audit });
   const close = () => storage.close();
-  return { clock, storage, audit, organizations, permissions, throttle, passwords, accounts, ended, signIn, close };
+  return {
+    clock,
+    storage,
+    audit,
+    organizations,
+    permissions,
+    throttle,
+    passwords,
+    accounts,
+    ended,
+    knownBrowsers,
+    signIn,
+    close,
+  };
 }
 
 /** `ok`, or the code of the failure. */
