@@ -321,6 +321,7 @@ export async function createApp(
     permissions,
     hasOwnProof: async ({ id, passwordHash }) => passwordHash !== undefined || (await links.list(id)).length > 0,
     noteVisit: sessions.noteVisit,
+    endSession: sessions.end,
     noteAppUse: appsAccess.noteUse,
     settings: {
       issuer,

@@ -306,7 +306,6 @@ describe('the way in', function journey() {
       await page.click('text=Sign in');
       await page.click('text=Use another account');
       await signIn(page, bob.email);
-      await page.click('button:has-text("Continue")');
       await choose(page, 'allow');
       await isBack(page, app, bob.email);
 

@@ -15,6 +15,7 @@ import type { AppsAccess } from './app-access.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
 import { wasReplaced } from './merging.ts';
 import { AMR_SSO, createProvider, type ProviderOptions, ROUTES } from './provider.ts';
+import { createResume } from './resume.ts';
 import type { Sessions } from './sessions.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import { watch, writeTrail } from './trail.ts';
@@ -52,6 +53,7 @@ export interface EngineOptions {
   hasOwnProof: (account: Account) => Promise<boolean>;
   /** Hears of everybody who comes with a session. */
   noteVisit: Sessions['noteVisit'];
+  endSession: Sessions['end'];
   /** Hears of every use that an app makes of what it was given. */
   noteAppUse: AppsAccess['noteUse'];
   settings: Omit<ProviderOptions, 'keys' | 'permissions'>;
@@ -59,6 +61,7 @@ export interface EngineOptions {
 
 export function createEngine(options: EngineOptions): Engine {
   const { audit, throttle, signingKeys, permissions, settings, allowFormTarget } = options;
+  const beforeResume = createResume({ audit, endSession: options.endSession, wordOfPartner: AMR_SSO });
   let current: { version: string; provider: Provider; handle: Koa.Middleware } | undefined;
 
   async function version(): Promise<string> {
@@ -110,7 +113,8 @@ export function createEngine(options: EngineOptions): Engine {
     async handle(ctx, next) {
       const context = ctx as unknown as KoaContextWithOIDC;
       if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
-      const { handle } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
+      const { handle, provider } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
+      if (ctx.path.startsWith(`${ROUTES.authorization}/`)) await beforeResume(ctx, provider);
       await handle(ctx, next);
       hideFromNullOrigin(ctx);
       keepNewerCookie(ctx, context);

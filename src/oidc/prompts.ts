@@ -1,5 +1,6 @@
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { interactionPolicy } from 'oidc-provider';
+import { subjectsDemanded } from './demands.ts';
 
 const { Check, Prompt, base } = interactionPolicy;
 
@@ -23,6 +24,13 @@ const accountGone = new Check('account_gone', 'the account may not sign in', 'lo
   return oidc.session?.accountId !== undefined && oidc.account === undefined;
 });
 
+/** The engine knows one value, in the ID token; any of several, and userinfo, may be named as well (OIDC Core §5.5.1). */
+const otherSubject = new Check('subject', 'somebody else is signed in', 'login_required', ({ oidc }) => {
+  const { session, params } = oidc;
+  const subject = session?.accountId;
+  return subject !== undefined && !subjectsDemanded(params ?? {}).every((allowed) => allowed.includes(subject));
+});
+
 /**
  * The engine's own prompts, with account choice before them and consent decided by us: a scope beyond what the account holds
  * or the app may ask for is not asked about, it is simply not granted.
@@ -44,7 +52,7 @@ export function createPrompts(consent: ConsentPolicy): interactionPolicy.Default
       return oidc.prompts.has('consent') && oidc.promptPending('consent') && (await consent.isNeeded(ctx));
     },
   );
-  policy.get('login')?.checks.add(accountGone);
+  for (const check of [accountGone, otherSubject]) policy.get('login')?.checks.add(check);
   policy.add(new Prompt({ name: 'select_account', requestable: true }), 0);
   policy.remove('consent');
   const details = async (ctx: KoaContextWithOIDC) => ({ ...(await consent.requested(ctx)) });
