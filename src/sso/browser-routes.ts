@@ -62,19 +62,30 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
     });
   });
 
-  router.post('/sso/login', sameOrigin({ issuer, provenByForm: true }), form(), async function signIn(ctx) {
-    const sent = parseInput(LoginForm, ctx.request.body);
-    const arrival = await look(sent.token);
-    const next = nextWithin(sent.next, { issuer, ...arrival });
-    const other = sent.switch === 'yes' ? undefined : await somebodyElse(ctx, arrival);
-    if (other) return show(ctx, arrival, { next, other });
-    const answer = await enter(ctx, { token: arrival.token, query: new URLSearchParams(ownRequest(issuer)), arrival });
-    if (answer.sessionUid === undefined) return answer.send();
-    answer.sendCookies();
-    ctx.set('Cache-Control', 'no-store');
-    ctx.status = 303;
-    ctx.redirect(next.href);
-  });
+  // Whoever was given a token knows all of the form, and must not make others switch from a page of their own.
+  const provenWithoutOrigin = async (ctx: Koa.Context) => (await findSession(ctx)) === undefined;
+  router.post(
+    '/sso/login',
+    sameOrigin({ issuer, provenByForm: true, provenWithoutOrigin }),
+    form(),
+    async function signIn(ctx) {
+      const sent = parseInput(LoginForm, ctx.request.body);
+      const arrival = await look(sent.token);
+      const next = nextWithin(sent.next, { issuer, ...arrival });
+      const other = sent.switch === 'yes' ? undefined : await somebodyElse(ctx, arrival);
+      if (other) return show(ctx, arrival, { next, other });
+      const answer = await enter(ctx, {
+        token: arrival.token,
+        query: new URLSearchParams(ownRequest(issuer)),
+        arrival,
+      });
+      if (answer.sessionUid === undefined) return answer.send();
+      answer.sendCookies();
+      ctx.set('Cache-Control', 'no-store');
+      ctx.status = 303;
+      ctx.redirect(next.href);
+    },
+  );
 
   router.get(ROUTES.authorization, async function authorizeAtOnce(ctx, next) {
     if (ctx.query.sso_token === undefined) return next();

@@ -124,7 +124,7 @@ describe('an attacker of forms', () => {
     'a sibling host': { 'sec-fetch-site': 'same-site', origin: 'http://localhost:1' },
     'a page with our Origin that the browser knows better': { 'sec-fetch-site': 'cross-site', origin: '<issuer>' },
     'an older browser on another site': { origin: 'https://evil.example' },
-    'an older browser in a sandboxed frame': { origin: 'null' },
+    'an older browser in a frame of another site': { origin: 'null', referer: 'https://evil.example/' },
     'a host that begins like ours': { origin: '<issuer>.evil.example' },
     'our host over TLS': { origin: '<https issuer>' },
     'an Origin with a path': { origin: '<issuer>/' },
@@ -143,6 +143,23 @@ describe('an attacker of forms', () => {
 
   for (const name of ['login', 'cancel', 'consent', 'chooser', 'setup']) {
     it(`cannot send ${name} from anywhere but our own pages`, () => refuseAll(name, crossSite, 403));
+  }
+
+  for (const name of ['login', 'consent', 'chooser', 'cancel', 'logout']) {
+    it(`takes ${name} from its own page though the browser, or a hop, hides where it comes from`, async () => {
+      for (const headers of [{ origin: 'null' }, { origin: 'null', referer: `${target.issuer}/` }]) {
+        const form = await forms[name]?.();
+        if (!form) throw new Error(`there is no form ${name}`);
+        const { status, headers: sent } = await target.send(form.path, {
+          as: form.browser,
+          body: form.fields,
+          headers,
+        });
+        expect(status).to.equal(303);
+        await form.browser.open(String(sent.location));
+        expect(await form.isDone()).to.equal(true);
+      }
+    });
   }
 
   /** Every other shape of the same content. */

@@ -131,7 +131,7 @@ onEachEngine((openStore) => {
         expect(status, name).to.be.oneOf([200, 204, 404, 405]);
         expect(headers, name).not.to.have.property('location');
         if (attack?.method !== 'OPTIONS') expect(headers['cache-control'], name).to.equal('no-store');
-        expect(headers['referrer-policy'], name).to.equal('no-referrer');
+        expect(headers['referrer-policy'], name).to.equal('strict-origin');
         expect(cookies, name).to.deep.equal([]);
       }
       expect(await sessionsOf(email)).to.deep.equal([]);
@@ -154,7 +154,7 @@ onEachEngine((openStore) => {
         expect(response.status).to.equal(303);
         expect(response.headers.get('location')).to.equal(next);
         expect(response.headers.get('cache-control')).to.equal('no-store');
-        expect(response.headers.get('referrer-policy')).to.equal('no-referrer');
+        expect(response.headers.get('referrer-policy')).to.equal('strict-origin');
         expect(await response.text()).not.to.contain(token);
         secrets.push(token);
       }

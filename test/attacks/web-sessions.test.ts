@@ -114,16 +114,13 @@ onEachEngine((openStore) => {
       const switchTo = async (browser: Browser, { email }: { email: string }) => {
         const login = await target.start(browser, await target.client({ trusted: true }), { prompt: 'login' });
         const landing = await browser.submit(login.url.pathname, { email, password: PASSWORD });
-        const isLeaving = landing.url.origin === target.issuer;
-        const end = isLeaving ? await submitForm(browser, landing) : landing;
-        expect(end.url.searchParams.has('code')).to.equal(true);
+        expect(landing.url.searchParams.has('code')).to.equal(true);
       };
 
       const atLogin = target.browser();
       const login = await target.start(atLogin, client);
       await switchTo(atLogin, bob);
-      const leave = await atLogin.submit(login.url.pathname, { email: ann.email, password: PASSWORD });
-      const consent = await submitForm(atLogin, leave);
+      const consent = await atLogin.submit(login.url.pathname, { email: ann.email, password: PASSWORD });
       expect(consent.text).to.contain(ann.email).and.not.to.contain(bob.email);
       const landing = await atLogin.submit(consent.url.pathname, { decision: 'allow' });
       expect(await subjectOf(target, client, landing)).to.equal(ann.id);

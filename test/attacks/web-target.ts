@@ -242,7 +242,7 @@ function problemsOf(res: ServerResponse, { body, milliseconds, outage }: Seen): 
   if (policy.includes('unsafe')) problems.push('an unsafe policy');
   if (header('x-frame-options') !== 'DENY') problems.push('may be framed');
   if (header('x-content-type-options') !== 'nosniff') problems.push('may be sniffed');
-  if (header('referrer-policy') !== 'no-referrer') problems.push('tells where people come from');
+  if (header('referrer-policy') !== 'strict-origin') problems.push('tells where people come from');
   if (header('content-type').startsWith('text/html') && !location && header('cache-control') !== 'no-store') {
     problems.push('a page that may be stored');
   }
