@@ -9,6 +9,7 @@ import { Instant } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
+import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { audienceOf, type IdentityProvider } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
@@ -151,8 +152,8 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
     },
 
     async noteUse({ digest }) {
-      if (now() - (noted.get(digest) ?? 0) < USE_INTERVAL) return;
-      noted.set(digest, now());
+      if (elapsed() - (noted.get(digest) ?? Number.NEGATIVE_INFINITY) < USE_INTERVAL) return;
+      noted.set(digest, elapsed());
       // A store that cannot be written to is no reason to refuse what can be read.
       await uses.put(digest, now()).catch(() => undefined);
     },

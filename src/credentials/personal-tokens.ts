@@ -7,6 +7,7 @@ import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { type Account, BUILT_IN_PERMISSION, permissionsOf } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
+import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
@@ -223,13 +224,13 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     },
 
     async noteUse({ digest, expiresAt }, address) {
-      if (now() - (noted.get(digest) ?? 0) < USE_INTERVAL) return;
-      noted.set(digest, now());
+      if (elapsed() - (noted.get(digest) ?? Number.NEGATIVE_INFINITY) < USE_INTERVAL) return;
+      noted.set(digest, elapsed());
       const use = { at: now(), from: address };
       const options = expiresAt === undefined ? {} : { ttl: Math.max(1, expiresAt - now() + REMEMBERED) };
       const write = async () => {
         if (await uses.insert(digest, use, options)) return;
-        await uses.update(digest, ({ at }) => (now() - at < USE_INTERVAL ? undefined : use));
+        await uses.update(digest, ({ at }) => (Math.abs(now() - at) < USE_INTERVAL ? undefined : use));
       };
       // A store that cannot be written to is no reason to refuse what can be read.
       await write().catch(() => undefined);
