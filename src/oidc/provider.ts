@@ -221,7 +221,7 @@ export function createProvider(options: ProviderOptions): Provider {
   shareSuccessors(provider, options.useRefreshToken);
   registerTokenExchange(provider, options.exchange);
   compareSecretsAsDigests(provider);
-  allowLoopbackForImplicit(provider);
+  leaveRedirectUrisToRegistration(provider);
   answerTrials(provider);
   issueAudienceAsArray(provider);
   nameIssuerInEveryAnswer(provider);
@@ -314,16 +314,14 @@ function compareSecretsAsDigests(provider: Provider): void {
   };
 }
 
-/** Our own check of redirect URIs has the exception the engine lacks: plain http on the developer's own machine. */
-function allowLoopbackForImplicit(provider: Provider): void {
-  const { prototype } = (
-    provider.Client as unknown as { Schema: { prototype: { invalidate(message: string, code?: string): void } } }
-  ).Schema;
-  const { invalidate } = prototype;
-  prototype.invalidate = function (message, code) {
-    if (code === 'implicit-force-https' || code === 'implicit-forbid-localhost') return;
-    invalidate.call(this, message, code);
-  };
+/**
+ * What may be registered is decided when it is registered, by one rule (`clients/redirect-uri.ts`). The engine's own, which differs,
+ * would refuse every request of an app that was taken.
+ */
+function leaveRedirectUrisToRegistration(provider: Provider): void {
+  const { prototype } = (provider.Client as unknown as { Schema: { prototype: { redirectUris(): void } } }).Schema;
+  if (!('redirectUris' in prototype)) throw new Error('the engine has no check of redirect URIs');
+  prototype.redirectUris = () => {};
 }
 
 /** An app that signs people in can be tried: its request may name our page, to the letter, beside its own. */
