@@ -30,6 +30,7 @@ import { createVerifier } from './credentials/verify.ts';
 import { healthRoutes } from './health/routes.ts';
 import { createAssets } from './http/assets.ts';
 import { tokenOf } from './http/authorization.ts';
+import { bearerCors } from './http/bearer-cors.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createInProcess } from './http/in-process.ts';
@@ -81,6 +82,7 @@ import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
+import { spellingRoutes } from './oidc/spelling-routes.ts';
 import { createTokenFamilies } from './oidc/token-families.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
@@ -398,6 +400,7 @@ export async function createApp(
     .use(errors.handle) // sees every failure below
     .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies })) // before anything reads the request
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
+    .use(bearerCors({ below: '/api/' }))
     .use(plainBody) // not before what proxies ask with the headers of another request
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
@@ -472,6 +475,7 @@ export async function createApp(
       }).routes(),
     )
     .use(formRequestRoutes().routes())
+    .use(spellingRoutes({ clients }).routes())
     .use(
       ssoBrowserRoutes({
         issuer,
