@@ -119,7 +119,8 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   const directory = directoryOf(storeUrl);
   const secretKeys = configured.length > 0 || !directory ? configured : [await ensureSecretKey(directory)];
   const sealing = createSealing(secretKeys);
-  const audit = createAudit({ storage, now });
+  const throttle = createThrottle({ storage, now });
+  const audit = createAudit({ storage, now, throttle });
   const organizations = createOrganizations({ storage, now, audit });
   const permissions = createPermissions({ storage, now, audit });
   const passwords = createPasswords();
@@ -167,6 +168,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
   return {
     storage,
+    throttle,
     withdrawals,
     sealing,
     audit,
@@ -202,6 +204,7 @@ export async function createApp(
 ): Promise<{ app: Koa; background: Background }> {
   const {
     storage,
+    throttle,
     withdrawals,
     sealing,
     audit,
@@ -225,7 +228,6 @@ export async function createApp(
   const assets = createAssets(join(VIEWS, 'assets'));
   const views = await createViews({ directory: VIEWS, assets });
   const errors = createErrorAnswers({ views, log });
-  const throttle = createThrottle({ storage, now });
   const mail = createMail({
     queue: createMailQueue({ storage, sealing, now }),
     compose: createComposer({ view: views.compose, issuer, now }),

@@ -15,6 +15,7 @@ import { audienceOf, type IdentityProvider } from '../identity-providers/identit
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
+import { createPlaces } from '../storage/places.ts';
 import type { Storage } from '../storage/storage.ts';
 import { AppToken, type ListedAppToken } from './app-token.ts';
 import { createSecretToken, digestOf, prefixOf } from './secret-token.ts';
@@ -67,16 +68,19 @@ export interface AppTokensOptions {
   identityProviders: Pick<IdentityProviders, 'get' | 'findActive'>;
 }
 
+const isUnrevoked = ({ revokedAt }: AppToken) => revokedAt === undefined;
+
 export function createAppTokens(options: AppTokensOptions): AppTokens {
   const { storage, now, audit, clients, identityProviders } = options;
   const tokens = collection(storage, { kind: 'app-token', version: 1, schema: AppToken });
   const uses = collection(storage, { kind: 'app-token-use', version: 1, schema: Instant });
   const noted = new LRUCache<string, number>({ max: 1_000 });
+  const takePlace = createPlaces({ storage, now });
   const groupOf = (clientId: string) => `app-tokens:client:${clientId}`;
 
   async function unrevoked(clientId: string): Promise<AppToken[]> {
     const found = await Array.fromAsync(tokens.all(groupOf(clientId)));
-    return found.filter(({ revokedAt }) => revokedAt === undefined);
+    return found.filter(isUnrevoked);
   }
 
   async function revoke({ digest, clientId, id }: AppToken, origin: Origin): Promise<boolean> {
@@ -94,8 +98,6 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
       const identityProvider = await identityProviders.get(wanted.identityProviderId);
       if (!identityProvider) throw invalid('identity_provider', 'there is no such identity provider');
       checkAudience(identityProvider, wanted.providerClientIds);
-      if ((await unrevoked(wanted.clientId)).length >= MOST_TOKENS)
-        throw new AppError('conflict', 'there are too many app tokens; revoke some first');
 
       const token = createSecretToken('lk_app_');
       const record: AppToken = {
@@ -107,6 +109,10 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
         createdAt: now(),
       };
       const { clientId } = record;
+      const all = await Array.fromAsync(tokens.all(groupOf(clientId)));
+      const there = { count: all.filter(isUnrevoked).length, ids: new Set(all.map(({ id }) => id)) };
+      if (!(await takePlace({ name: groupOf(clientId), id: record.id, most: MOST_TOKENS, there })))
+        throw new AppError('conflict', 'there are too many app tokens; revoke some first');
       // Before the token rather than after it: a token without its event must not exist.
       await audit.record({ ...origin, type: 'token_created', clientId, detail: { app_token: record.id } });
       await tokens.insert(record.digest, record, { groups: [groupOf(clientId)] });
