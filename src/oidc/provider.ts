@@ -13,6 +13,7 @@ import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
 import { issueAudienceAsArray } from './id-token-audience.ts';
 import { mergeWrites } from './merging.ts';
+import { keepOfflineAccess } from './offline-access.ts';
 import { type ConsentPolicy, createPrompts } from './prompts.ts';
 import { shareSuccessors, type UsedRefreshToken } from './refresh-tokens.ts';
 import { registerTokenExchange } from './token-exchange.ts';
@@ -128,7 +129,12 @@ export function createProvider(options: ProviderOptions): Provider {
     assertJwtClientAuthClaimsAndHeader: assertClientAssertion,
     allowOmittingSingleRegisteredRedirectUri: false,
     // Not extra; this is where the engine lets parameters be checked.
-    extraParams: { state: assertShort('state'), nonce: assertShort('nonce'), client_id: assertFits },
+    extraParams: {
+      state: assertShort('state'),
+      nonce: assertShort('nonce'),
+      client_id: assertFits,
+      scope: keepOfflineAccess,
+    },
     pkce: {
       required: (_ctx, client) => client.tokenEndpointAuthMethod === 'none' && client.clientId !== CONSOLE_CLIENT_ID,
     },
