@@ -7,6 +7,7 @@ const checks = {
   types: ['typescript/bin/tsc', '--project', '.'],
   'lint and format': ['@biomejs/biome/bin/biome', 'check', '--error-on-warnings', '--max-diagnostics=200', '.'],
   'unused code': ['knip/bin/knip.js'],
+  'published code': ['mocha/bin/mocha.js', 'test/package.test.ts', '--grep', 'its source compiles'],
   layering: ['mocha/bin/mocha.js', 'test/architecture.test.ts'],
 };
 
