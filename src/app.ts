@@ -27,10 +27,10 @@ import { createExchange } from './credentials/exchange.ts';
 import { createPersonalTokens, personalTokenGroup } from './credentials/personal-tokens.ts';
 import { createTokenMails } from './credentials/token-mails.ts';
 import { createVerifier } from './credentials/verify.ts';
+import { unlessGone } from './errors.ts';
 import { healthRoutes } from './health/routes.ts';
 import { createAssets } from './http/assets.ts';
 import { tokenOf } from './http/authorization.ts';
-import { bearerCors } from './http/bearer-cors.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createInProcess } from './http/in-process.ts';
@@ -82,7 +82,6 @@ import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
-import { spellingRoutes } from './oidc/spelling-routes.ts';
 import { createTokenFamilies } from './oidc/token-families.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
@@ -98,6 +97,7 @@ import { createPartnerSignIn } from './sso/partner-sign-in.ts';
 import { createPartners } from './sso/partners.ts';
 import { ssoRoutes } from './sso/routes.ts';
 import { createSsoTokens } from './sso/sso-tokens.ts';
+import { every } from './storage/every.ts';
 import { observed } from './storage/observed.ts';
 import { directoryOf, openStorage } from './storage/open.ts';
 import { createSealing } from './storage/sealing.ts';
@@ -107,6 +107,12 @@ const VIEWS = fileURLToPath(new URL('../views', import.meta.url));
 
 /** Everything that exists without a web server; what the shell works on. */
 export type Directory = Awaited<ReturnType<typeof openDirectory>>;
+
+interface Listing {
+  organizationId?: string | undefined;
+  /** The id of the one before. */
+  after?: string | undefined;
+}
 
 /** @throws when the store cannot be used, with the reason in one line. */
 export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKeys' | 'personalTokensMayBeEternal'>) {
@@ -119,10 +125,9 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   const directory = directoryOf(storeUrl);
   const secretKeys = configured.length > 0 || !directory ? configured : [await ensureSecretKey(directory)];
   const sealing = createSealing(secretKeys);
-  const throttle = createThrottle({ storage, now });
-  const audit = createAudit({ storage, now, throttle });
-  const organizations = createOrganizations({ storage, now, audit });
-  const permissions = createPermissions({ storage, now, audit });
+  const audit = createAudit({ storage, now });
+  const organizations = createOrganizations({ storage, now, audit, whatBelongsTo });
+  const permissions = createPermissions({ storage, now, audit, takeFromAll });
   const passwords = createPasswords();
   const logoutNotices = createLogoutNotices({ storage, now });
   const sessionRecords = createSessionRecords({ storage, now });
@@ -152,6 +157,7 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     audit,
     permissions,
     organizationName,
+    reservedIds: [CONSOLE_CLIENT_ID],
     endAccess: sessions.endAllOfClient,
   });
   const identityProviders = createIdentityProviders({
@@ -164,11 +170,46 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
   });
   const appTokens = createAppTokens({ storage, now, audit, clients, identityProviders });
   const signingKeys = createSigningKeys({ storage, sealing, audit, now });
+
+  const everyAccount = ({ organizationId, after }: Listing = {}) =>
+    every(async (page) => {
+      const { accounts: records, ...rest } = await accounts.list({
+        ...page,
+        ...(organizationId && { organizationId }),
+      });
+      return { records, ...rest };
+    }, after);
+  const everyClient = ({ after }: Pick<Listing, 'after'> = {}) =>
+    every(async (page) => {
+      const { clients: records, ...rest } = await clients.list(page);
+      return { records, ...rest };
+    }, after);
+
+  async function whatBelongsTo(organization: string): Promise<string | undefined> {
+    for await (const { id } of everyAccount({ organizationId: organization })) return `the account ${id}`;
+    for await (const { id, organizationId, sso } of everyClient())
+      if (organizationId === organization || sso?.organizationIds.includes(organization)) return `the app ${id}`;
+    for (const { id, newPeople } of await identityProviders.list())
+      if (newPeople.policy !== 'refuse' && newPeople.organizationId === organization)
+        return `the identity provider ${id}`;
+    return undefined;
+  }
+
+  async function takeFromAll(permission: string): Promise<void> {
+    for await (const { id, permissions: held } of everyAccount())
+      if (held.includes(permission))
+        await accounts
+          .update(id, (current) => ({ permissions: current.permissions.filter((name) => name !== permission) }))
+          .catch(unlessGone);
+    for await (const { id, permissions: held, sso } of everyClient())
+      if (held.includes(permission) || sso?.permissions.includes(permission))
+        await clients.takePermission(id, permission).catch(unlessGone);
+  }
+
   const setup = createSetup({ storage, sealing, accounts, audit, now });
   const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
   return {
     storage,
-    throttle,
     withdrawals,
     sealing,
     audit,
@@ -176,7 +217,9 @@ export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKey
     permissions,
     passwords,
     accounts,
+    everyAccount,
     clients,
+    everyClient,
     signingKeys,
     logoutNotices,
     sessionRecords,
@@ -204,7 +247,6 @@ export async function createApp(
 ): Promise<{ app: Koa; background: Background }> {
   const {
     storage,
-    throttle,
     withdrawals,
     sealing,
     audit,
@@ -228,6 +270,7 @@ export async function createApp(
   const assets = createAssets(join(VIEWS, 'assets'));
   const views = await createViews({ directory: VIEWS, assets });
   const errors = createErrorAnswers({ views, log });
+  const throttle = createThrottle({ storage, now });
   const mail = createMail({
     queue: createMailQueue({ storage, sealing, now }),
     compose: createComposer({ view: views.compose, issuer, now }),
@@ -402,7 +445,6 @@ export async function createApp(
     .use(errors.handle) // sees every failure below
     .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies })) // before anything reads the request
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
-    .use(bearerCors({ below: '/api/' }))
     .use(plainBody) // not before what proxies ask with the headers of another request
     .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
@@ -477,7 +519,6 @@ export async function createApp(
       }).routes(),
     )
     .use(formRequestRoutes().routes())
-    .use(spellingRoutes({ clients }).routes())
     .use(
       ssoBrowserRoutes({
         issuer,

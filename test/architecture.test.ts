@@ -26,6 +26,7 @@ const rows = [
   ['console'],
   ['interactions', 'sso', 'account-console', 'admin', 'api', 'setup', 'health', 'resource-server', 'rest'],
   ['app.ts'],
+  ['cli'],
   ['main.ts', 'cli.ts'],
 ];
 

@@ -11,7 +11,7 @@ import { shell, shellJson } from './support/shell.ts';
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 describe('the shell, while the server runs', function () {
-  this.timeout(30_000);
+  this.timeout(60_000);
 
   let store: TestStore;
   let app: TestApp;
@@ -52,7 +52,7 @@ describe('the shell, while the server runs', function () {
         'reports',
       ),
     ]);
-    expect(person).to.include({ email: 'ada@example.com', givenName: 'Ada', status: 'active', administrator: false });
+    expect(person).to.include({ email: 'ada@example.com', given_name: 'Ada', status: 'active', administrator: false });
     expect(person.id).to.match(UUID);
     expect(JSON.stringify(person)).not.to.match(/argon2|passwordHash/);
     expect(client).to.have.all.keys('client_id', 'client_secret');
@@ -193,6 +193,206 @@ describe('the shell, while the server runs', function () {
     const open = await json('app', 'create', '--name', 'SPA', '--public', '--redirect-uri', 'https://spa.example/cb');
     const { status } = await shell(store, ['app', 'sso', String(open.client_id), ...(wrong.organization ?? [])]);
     expect(status, 'an app without a secret').to.equal(1);
+  });
+
+  describe('each kind of thing', () => {
+    /** Names on the wire, at every depth. */
+    function namesIn(value: unknown): string[] {
+      if (Array.isArray(value)) return value.flatMap(namesIn);
+      if (typeof value !== 'object' || value === null) return [];
+      return Object.entries(value).flatMap(([name, inner]) => [name, ...namesIn(inner)]);
+    }
+    const list = async (...args: string[]) => {
+      const found: unknown = await json(...args);
+      return found as Record<string, unknown>[];
+    };
+
+    it('an account is shown, listed, searched, changed and emptied, without a secret, in snake_case', async () => {
+      const { id: organization } = await json('organization', 'create', '--name', 'People');
+      await json('permission', 'create', 'people.read', '--description', 'Read people');
+      const names = ['--given-name', 'Grace', '--family-name', 'Hopper', '--preferred-username', 'grace'];
+      const held = ['--permission', 'people.read', '--permission', 'tokens', '--email-verified'];
+      const there = ['--organization', String(organization)];
+      const email = ['--email', 'grace@people.example', '--password', PASSWORD];
+      const made = await json('account', 'create', ...email, ...names, ...held, ...there);
+      expect(made).to.deep.include({
+        email_verified: true,
+        preferred_username: 'grace',
+        organization,
+        permissions: ['people.read'],
+      });
+      expect(await json('account', 'show', 'GRACE@people.example')).to.deep.equal(made);
+      expect(await list('account', 'list', '--search', 'hopper')).to.deep.equal([made]);
+      expect(await list('account', 'list', '--organization', String(organization))).to.deep.equal([made]);
+      const changed = await json(
+        ...['account', 'update', String(made.id), '--family-name', 'Murray', '--no-given-name', '--no-organization'],
+        ...['--no-permission', '--no-email-verified'],
+      );
+      expect(changed).to.deep.include({ family_name: 'Murray', permissions: [], email_verified: false });
+      expect(changed).to.not.have.any.keys('given_name', 'organization');
+      expect(changed.preferred_username, 'what was not mentioned stays').to.equal('grace');
+      expect(await json('account', 'verify-email', String(made.id))).to.deep.equal({
+        id: made.id,
+        email_verified: true,
+      });
+      for (const name of namesIn([made, changed])) expect(name).to.match(/^[a-z0-9_]+$/);
+      expect(JSON.stringify([made, changed])).not.to.match(/argon2/);
+    });
+
+    it('a list goes on where it ended, and ends where it is told to', async () => {
+      for (let n = 0; n < 3; n++) await app.person();
+      const all = await list('account', 'list');
+      expect(all.length).to.be.above(2);
+      const ids = all.map(({ id }) => id);
+      expect((await list('account', 'list', '--limit', '2')).map(({ id }) => id)).to.deep.equal(ids.slice(0, 2));
+      const rest = await list('account', 'list', '--after', String(ids[1]));
+      expect(rest.map(({ id }) => id)).to.deep.equal(ids.slice(2));
+      expect(await list('account', 'list', '--search', 'nobody-is-called-so')).to.deep.equal([]);
+      for (const limit of ['0', '-1', 'many', '1.5'])
+        expect((await shell(store, ['account', 'list', '--limit', limit])).status, limit).to.equal(2);
+    });
+
+    it('an organization is shown, listed, renamed, and deleted when nobody belongs to it', async () => {
+      const made = await json('organization', 'create', '--name', 'Harbor');
+      const id = String(made.id);
+      const renamed = await json('organization', 'update', id, '--name', 'Harbour');
+      expect(renamed).to.include({ id, name: 'Harbour' });
+      expect(await json('organization', 'show', id)).to.deep.equal(renamed);
+      expect(await list('organization', 'list', '--search', 'harbour')).to.deep.equal([renamed]);
+      const person = await app.person({ organizationId: id });
+      const full = await shell(store, ['organization', 'delete', id]);
+      expect(full).to.include({ status: 1, stdout: '' });
+      expect(full.stderr)
+        .to.contain(person.id)
+        .and.to.match(/^[^\n]+\n$/);
+      await app.directory.accounts.remove(person.id);
+      expect(await json('organization', 'delete', id)).to.deep.equal({ id, status: 'deleted' });
+      expect((await shell(store, ['organization', 'show', id])).status).to.equal(1);
+    });
+
+    it('a permission is listed, reworded, and taken from everybody when it is deleted, at the next request', async () => {
+      await json('permission', 'create', 'gone.soon', '--description', 'Go soon');
+      expect(await json('permission', 'update', 'gone.soon', '--description', 'Leave')).to.include({
+        name: 'gone.soon',
+        description: 'Leave',
+      });
+      expect(await list('permission', 'list', '--search', 'gone')).to.have.lengthOf(1);
+      const person = await app.person({ permissions: ['gone.soon'] });
+      const client = await app.client({ permissions: ['gone.soon'] });
+      const { access_token: token } = await flows.tokens({ client, person, params: { scope: 'openid gone.soon' } });
+      const scopeOf = async () =>
+        (await fetch(`${app.issuer}/verify`, { headers: { authorization: `Bearer ${token}` } })).headers.get(
+          'x-auth-scope',
+        );
+      expect(await scopeOf()).to.contain('gone.soon');
+      expect(await json('permission', 'delete', 'gone.soon')).to.deep.equal({ name: 'gone.soon', status: 'deleted' });
+      expect(await scopeOf()).not.to.contain('gone.soon');
+      expect((await app.directory.accounts.find(person.id)).permissions).to.deep.equal([]);
+      await json('permission', 'create', 'gone.soon', '--description', 'Back');
+      expect(await scopeOf(), 'made again, it is nobody’s').not.to.contain('gone.soon');
+    });
+
+    it('an app is shown, listed, changed, stopped, started and deleted', async () => {
+      const made = await json('app', 'create', '--name', 'Ledger', '--redirect-uri', 'https://ledger.example/cb');
+      const id = String(made.client_id);
+      const shown = await json('app', 'show', id);
+      expect(shown).to.deep.include({ client_id: id, name: 'Ledger', redirect_uris: ['https://ledger.example/cb'] });
+      expect(JSON.stringify(shown)).not.to.contain(String(made.client_secret));
+      for (const name of namesIn(shown)) expect(name).to.match(/^[a-z0-9_]+$/);
+      const uris = ['--redirect-uri', 'https://ledger.example/a', '--redirect-uri', 'https://ledger.example/b'];
+      const changed = await json('app', 'update', id, '--name', 'Books', ...uris, '--trusted');
+      expect(changed).to.deep.include({
+        name: 'Books',
+        trusted: true,
+        redirect_uris: ['https://ledger.example/a', 'https://ledger.example/b'],
+      });
+      expect(await json('app', 'update', id, '--no-trusted')).to.include({ trusted: false, name: 'Books' });
+      expect((await list('app', 'list', '--search', 'ledger.example')).map((one) => one.client_id)).to.include(id);
+      expect(await json('app', 'disable', id)).to.deep.equal({ client_id: id, status: 'disabled' });
+      expect((await json('app', 'show', id)).status).to.equal('disabled');
+      expect(await json('app', 'enable', id)).to.deep.equal({ client_id: id, status: 'active' });
+      expect(await json('app', 'delete', id)).to.deep.equal({ client_id: id, status: 'deleted' });
+      expect((await shell(store, ['app', 'show', id])).status).to.equal(1);
+    });
+
+    it('an app has two secrets while it changes from one to the other, and its tokens are listed without them', async () => {
+      const made = await json('app', 'create', '--name', 'Service', '--client-credentials');
+      const id = String(made.client_id);
+      const [first] = (await json('app', 'show', id)).secrets as { id: string }[];
+      const second = await json('app', 'secret', 'create', id);
+      const works = async (secret: unknown) => {
+        const body = new URLSearchParams({ grant_type: 'client_credentials' });
+        const authorization = `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`;
+        const answer = await fetch(`${app.issuer}/identity/token`, {
+          method: 'POST',
+          body,
+          headers: { authorization },
+        });
+        return answer.status === 200;
+      };
+      expect([await works(made.client_secret), await works(second.client_secret)]).to.deep.equal([true, true]);
+      expect(await json('app', 'secret', 'revoke', id, String(first?.id))).to.deep.equal({
+        client_id: id,
+        id: first?.id,
+      });
+      expect([await works(made.client_secret), await works(second.client_secret)]).to.deep.equal([false, true]);
+      const only = await shell(store, ['app', 'secret', 'revoke', id, String(second.id)]);
+      expect(only).to.include({ status: 1, stdout: '' });
+
+      await json('identity-provider', 'create', 'tokens-of', '--kind', 'google', '--client-id', 'x');
+      const token = await json('app', 'token', 'create', id, '--identity-provider', 'tokens-of');
+      const listed = await list('app', 'token', 'list', id);
+      expect(listed).to.have.lengthOf(1);
+      expect(listed[0]).to.include({ id: token.id, identity_provider: 'tokens-of' });
+      expect(JSON.stringify(listed)).not.to.contain(String(token.token));
+    });
+
+    it('an app keeps the id and the secret that another system knows it by', async () => {
+      const [id, secret] = ['legacy-shop', 'the secret of the old system'];
+      const create = ['app', 'create', '--name', 'Shop', '--client-credentials', '--client-id', id];
+      const made = await shell(store, [...create, '--client-secret-stdin', '--json'], {}, `${secret}\n`);
+      expect(JSON.parse(made.stdout)).to.deep.equal({ client_id: id, client_secret: secret });
+      const body = new URLSearchParams({ grant_type: 'client_credentials', client_id: id, client_secret: secret });
+      expect((await fetch(`${app.issuer}/identity/token`, { method: 'POST', body })).status).to.equal(200);
+      const refused = [
+        [...create, '--client-secret-stdin'],
+        ['app', 'create', '--name', 'x', '--client-id', 'latchkey-console'],
+        ['app', 'create', '--name', 'x', '--client-id', '../x'],
+        ['app', 'create', '--name', 'x', '--public', '--client-secret-stdin'],
+      ];
+      for (const args of refused) {
+        const { status, stdout, stderr } = await shell(store, args, {}, secret);
+        expect({ status, stdout }, args.join(' ')).to.deep.equal({ status: 1, stdout: '' });
+        expect(stderr)
+          .to.match(/^[^\n]+\n$/)
+          .and.not.to.contain(secret);
+      }
+      const short = await shell(store, ['app', 'create', '--name', 'x', '--client-secret-stdin'], {}, 'short');
+      expect(short.stderr).to.contain('client_secret').and.to.contain('16');
+    });
+
+    it('an identity provider is shown, listed, changed and deleted, without its secret', async () => {
+      const keys = ['--client-id', 'ours', '--client-secret', 'their secret'];
+      await json('identity-provider', 'create', 'corp', '--kind', 'oidc', '--issuer', 'https://corp.example', ...keys);
+      const shown = await json('identity-provider', 'show', 'corp');
+      expect(shown).to.include({ id: 'corp', kind: 'oidc', client_id: 'ours', sign_in: true, new_people: 'refuse' });
+      const { id: organization } = await json('organization', 'create', '--name', 'Corp');
+      const change = ['identity-provider', 'update', 'corp', '--name', 'Corp', '--no-sign-in'];
+      const people = ['--new-people', 'active', '--organization', String(organization)];
+      const changed = await json(...change, ...people);
+      expect(changed).to.include({ name: 'Corp', sign_in: false, new_people: 'active', organization });
+      expect(await json('identity-provider', 'update', 'corp', '--new-people', 'pending')).to.include({
+        new_people: 'pending',
+        organization,
+      });
+      expect(await list('identity-provider', 'list', '--search', 'corp.example')).to.have.lengthOf(1);
+      for (const name of namesIn(changed)) expect(name).to.match(/^[a-z0-9_]+$/);
+      expect(JSON.stringify([shown, changed]))
+        .not.to.contain('their secret')
+        .and.not.to.match(/sealed/i);
+      expect(await json('identity-provider', 'delete', 'corp')).to.deep.equal({ id: 'corp', status: 'deleted' });
+      expect((await shell(store, ['identity-provider', 'show', 'corp'])).status).to.equal(1);
+    });
   });
 
   it('makes administrators, and says in plain text what it says in JSON', async () => {

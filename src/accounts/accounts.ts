@@ -12,7 +12,7 @@ import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { Account, type AccountStatus, Profile } from './account.ts';
+import { Account, type AccountStatus, BUILT_IN_PERMISSION, Profile } from './account.ts';
 import { createEmailClaims } from './email-claims.ts';
 import type { Passwords } from './password.ts';
 import { checkPassword } from './password-policy.ts';
@@ -22,6 +22,11 @@ const ADMINISTRATORS = 'administrators';
 /** In UTF-16 units, in any spelling. */
 const LONGEST_EMAIL = 500;
 
+/** Giving what everybody holds is no mistake, and gives nothing. */
+const GivenPermissions = Account.shape.permissions.transform((names) =>
+  names.filter((name) => name !== BUILT_IN_PERMISSION),
+);
+
 /** What is said of a new account; everything but the e-mail has a default. */
 export const NewAccount = Profile.extend({
   email: Email,
@@ -30,7 +35,7 @@ export const NewAccount = Profile.extend({
   status: Account.shape.status.exclude(['disabled']).default('active'),
   administrator: z.boolean().default(false),
   organizationId: Account.shape.organizationId,
-  permissions: Account.shape.permissions.default([]),
+  permissions: GivenPermissions.default([]),
 });
 export type NewAccount = z.input<typeof NewAccount>;
 
@@ -39,7 +44,7 @@ const AccountChanges = Profile.extend({
   emailVerified: z.boolean().optional(),
   administrator: z.boolean().optional(),
   organizationId: Account.shape.organizationId,
-  permissions: Account.shape.permissions.optional(),
+  permissions: GivenPermissions.optional(),
 });
 export type AccountChanges = z.input<typeof AccountChanges>;
 type ChangeOf = (account: Account) => AccountChanges | undefined;

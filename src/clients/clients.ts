@@ -37,6 +37,18 @@ export const NewClient = Client.pick({ name: true }).extend({
   trusted: z.boolean().default(false),
   permissions: z.array(z.string()).default([]),
   idTokenSigningAlg: Client.shape.idTokenSigningAlg.default('RS256'),
+  /** What another system knows the app by already; made up when absent. */
+  clientId: z
+    .string()
+    .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._~@-]{0,126}[A-Za-z0-9])?$/, 'must be letters, digits and ._~@-, at most 128')
+    .optional(),
+  clientSecret: z
+    .string()
+    .regex(
+      /^[\x20-\x7e]{16,1000}$/,
+      'must be 16 or more characters of ASCII: it is kept as a digest that is quick to try',
+    )
+    .optional(),
 });
 export type NewClient = z.input<typeof NewClient>;
 
@@ -55,7 +67,7 @@ export type ClientChanges = z.input<typeof ClientChanges>;
 export interface Clients {
   /**
    * Registers an app. `secret` is the only copy of its secret; absent for public apps and those with keys of their own.
-   * @throws {AppError} `invalid_request` naming the field.
+   * @throws {AppError} `invalid_request` naming the field; `conflict` when the id is taken.
    */
   create(input: NewClient, origin?: Origin): Promise<{ client: Client; secret?: string }>;
   /** The app, also when disabled. */
@@ -71,6 +83,8 @@ export interface Clients {
    * @throws {AppError} `not_found`, or as `create` does.
    */
   update(id: string, changes: ClientChanges, origin?: Origin): Promise<{ client: Client; secret?: string }>;
+  /** It may neither ask for the permission nor give it any more. @throws {AppError} `not_found` */
+  takePermission(id: string, permission: string, origin?: Origin): Promise<void>;
   /** Another secret beside the one it has. @throws {AppError} `not_found`; `conflict` for one too many, or an app without. */
   addSecret(id: string, origin?: Origin): Promise<{ client: Client; secret: string }>;
   /** @param secretId As `secretIdOf` has it. @throws {AppError} `not_found`; `conflict` for the only one. */
@@ -90,6 +104,8 @@ export interface ClientsOptions {
   permissions: Permissions;
   /** Undefined when there is no such organization. */
   organizationName(id: string): Promise<string | undefined>;
+  /** Ids that no app may have. */
+  reservedIds: readonly string[];
   /** Ends everything an app was given, and the sign-ins by its word; called again after a crash. */
   endAccess(clientId: string): Promise<void>;
 }
@@ -129,8 +145,7 @@ export function createClients(options: ClientsOptions): Clients {
     return changed;
   }
 
-  function newSecret(): { secret: string; kept: ClientSecret } {
-    const secret = randomSecret();
+  function newSecret(secret = randomSecret()): { secret: string; kept: ClientSecret } {
     return { secret, kept: { digest: digestOf(secret), hint: secret.slice(-4), createdAt: now() } };
   }
 
@@ -157,19 +172,24 @@ export function createClients(options: ClientsOptions): Clients {
     },
 
     async create(input, origin = {}) {
-      const wanted = parseInput(NewClient, input);
+      const { clientId: id = randomUUID(), clientSecret, ...wanted } = parseInput(NewClient, input);
       checkFlows(wanted);
+      if (clientSecret !== undefined && !hasSecrets(wanted))
+        throw new AppError('invalid_request', 'a public app, or one with keys, has no secret', {
+          field: 'client_secret',
+        });
       await checkOrganizations([wanted.organizationId]);
       await checkPermissions(wanted.permissions);
-      const { secret, kept } = newSecret();
+      const { secret, kept } = newSecret(clientSecret);
       const client: Client = {
         ...wanted,
-        id: randomUUID(),
+        id,
         secrets: hasSecrets(wanted) ? [kept] : [],
         createdAt: now(),
         updatedAt: now(),
       };
-      await clients.insert(client.id, client, { groups: ['clients'] });
+      if (options.reservedIds.includes(id) || !(await clients.insert(id, client, { groups: ['clients'] })))
+        throw new AppError('conflict', 'there is an app with this client_id already', { field: 'client_id' });
       await audit.record({ ...origin, type: 'app_created', clientId: client.id, detail: { name: client.name } });
       return hasSecrets(client) ? { client, secret } : { client };
     },
@@ -192,6 +212,16 @@ export function createClients(options: ClientsOptions): Clients {
       if (isNarrowed) await endAccess(id);
       await record(id, Object.keys(changes).join(' '), origin);
       return client.secrets.some(({ digest }) => digest === kept.digest) ? { client, secret } : { client };
+    },
+
+    async takePermission(id, permission, origin = {}) {
+      const without = (names: readonly string[]) => names.filter((name) => name !== permission);
+      await change(id, ({ sso, permissions: held, ...client }) => ({
+        ...client,
+        permissions: without(held),
+        ...(sso && { sso: { ...sso, permissions: without(sso.permissions) } }),
+      }));
+      await record(id, `permission ${permission} taken`, origin);
     },
 
     async addSecret(id, origin = {}) {

@@ -1,4 +1,3 @@
-import { elapsed } from '../clock.ts';
 import { ProviderUnavailable } from './proof.ts';
 
 export interface Remembered<T> {
@@ -15,7 +14,7 @@ const FRESH = 600;
 const STALE = 6 * 60 * 60;
 
 /** A document of a provider that rarely changes, such as its keys: asked for at most once in ten seconds by all who want it. */
-export function remembered<T>(load: () => Promise<T>): Remembered<T> {
+export function remembered<T>(load: () => Promise<T>, { now }: { now: () => number }): Remembered<T> {
   let known: { value: T; at: number } | undefined;
   let askedAt = Number.NEGATIVE_INFINITY;
   let asking: Promise<T> | undefined;
@@ -23,12 +22,12 @@ export function remembered<T>(load: () => Promise<T>): Remembered<T> {
 
   /** What is being asked for, or was lately. */
   function ask(): Promise<T> | undefined {
-    if (asking || elapsed() - askedAt < INTERVAL) return asking;
-    askedAt = elapsed();
+    if (asking || now() - askedAt < INTERVAL) return asking;
+    askedAt = now();
     asking = load()
       .then(
         (value) => {
-          known = { value, at: elapsed() };
+          known = { value, at: now() };
           failure = undefined;
           return value;
         },
@@ -47,13 +46,13 @@ export function remembered<T>(load: () => Promise<T>): Remembered<T> {
 
   const unavailable = () =>
     new ProviderUnavailable('asked for lately, without success', {
-      retryAfter: Math.max(1, askedAt + INTERVAL - elapsed()),
+      retryAfter: Math.max(1, askedAt + INTERVAL - now()),
       cause: failure,
     });
 
   return {
     async get() {
-      const age = known ? elapsed() - known.at : Number.POSITIVE_INFINITY;
+      const age = known ? now() - known.at : Number.POSITIVE_INFINITY;
       if (known && age < FRESH) return known.value;
       const answer = ask();
       if (known && age < STALE) return known.value;

@@ -2,7 +2,6 @@
  * Questions to one identity provider. Owns when it is taken to be down: then nobody waits for it. What its answers mean
  * is for others to say.
  */
-import { elapsed } from '../clock.ts';
 import type { Outbound, OutboundInit } from '../http/outbound.ts';
 import { ProviderUnavailable } from './proof.ts';
 
@@ -22,9 +21,9 @@ export interface UpstreamAnswer {
 /** @throws {ProviderUnavailable} at once while the provider is taken to be down. */
 export type Upstream = (url: string, init?: OutboundInit) => Promise<UpstreamAnswer>;
 
-export function createUpstream({ request }: { request: Outbound }): Upstream {
+export function createUpstream({ request, now }: { request: Outbound; now: () => number }): Upstream {
   let failures = 0;
-  let restsUntil = Number.NEGATIVE_INFINITY;
+  let restsUntil = 0;
 
   async function ask(url: string, init?: OutboundInit): Promise<UpstreamAnswer> {
     const response = await request(url, init);
@@ -36,18 +35,17 @@ export function createUpstream({ request }: { request: Outbound }): Upstream {
   }
 
   return async function upstream(url, init) {
-    if (elapsed() < restsUntil)
-      throw new ProviderUnavailable('taken to be down', { retryAfter: restsUntil - elapsed() });
+    if (now() < restsUntil) throw new ProviderUnavailable('taken to be down', { retryAfter: restsUntil - now() });
     // The first one afterwards tries; the others go on as before until it knows.
-    if (failures >= FAILURES) restsUntil = elapsed() + REST;
+    if (failures >= FAILURES) restsUntil = now() + REST;
     try {
       const answer = await ask(url, init);
       failures = 0;
-      restsUntil = Number.NEGATIVE_INFINITY;
+      restsUntil = 0;
       return answer;
     } catch (cause) {
       failures += 1;
-      if (failures >= FAILURES) restsUntil = elapsed() + REST;
+      if (failures >= FAILURES) restsUntil = now() + REST;
       throw new ProviderUnavailable((cause as Error).message, { cause });
     }
   };

@@ -18,8 +18,12 @@ export interface Organizations {
   /** Without an id it gets a UUID. @throws {AppError} `conflict` when the id is taken; `invalid_request` naming the field. */
   create(input: NewOrganization, origin?: Origin): Promise<Organization>;
   get(id: string): Promise<Organization | undefined>;
+  /** @throws {AppError} `not_found` */
+  find(id: string): Promise<Organization>;
   /** Whatever is absent stays. @throws {AppError} `not_found`; `invalid_request` naming the field. */
   update(id: string, changes: OrganizationChanges, origin?: Origin): Promise<Organization>;
+  /** Deletes one that nobody belongs to. @throws {AppError} `not_found`; `conflict` saying who does. */
+  remove(id: string, origin?: Origin): Promise<void>;
   /** In the order of their ids. */
   list(page?: { limit?: number; after?: string }): Promise<{ organizations: Organization[]; next?: string }>;
 }
@@ -28,13 +32,22 @@ export interface OrganizationsOptions {
   storage: Storage;
   now: () => number;
   audit: Audit;
+  /** What belongs to an organization, in words; undefined for nothing. */
+  whatBelongsTo(id: string): Promise<string | undefined>;
 }
 
-export function createOrganizations({ storage, now, audit }: OrganizationsOptions): Organizations {
+export function createOrganizations({ storage, now, audit, whatBelongsTo }: OrganizationsOptions): Organizations {
   const organizations = collection(storage, { kind: 'organization', version: 1, schema: Organization });
+
+  async function find(id: string): Promise<Organization> {
+    const organization = await organizations.get(id);
+    if (!organization) throw new AppError('not_found', 'there is no such organization');
+    return organization;
+  }
 
   return {
     get: (id) => organizations.get(id),
+    find,
 
     async create(input, origin = {}) {
       const { name, id = randomUUID() } = parseInput(NewOrganization, input);
@@ -51,6 +64,15 @@ export function createOrganizations({ storage, now, audit }: OrganizationsOption
       if (!changed) throw new AppError('not_found', 'there is no such organization');
       await audit.record({ ...origin, type: 'organization_changed', detail: { id, name: changed.name } });
       return changed;
+    },
+
+    async remove(id, origin = {}) {
+      const { name } = await find(id);
+      const belongs = await whatBelongsTo(id);
+      if (belongs !== undefined)
+        throw new AppError('conflict', `${belongs} belongs to this organization: move or delete it first`);
+      await audit.record({ ...origin, type: 'organization_deleted', detail: { id, name } });
+      await organizations.delete(id);
     },
 
     async list(page = {}) {

@@ -20,6 +20,8 @@ export interface Permissions {
   create(input: NewPermission, origin?: Origin): Promise<Permission>;
   /** Its words; the name stays, which apps and people hold it by. @throws {AppError} `not_found`; `invalid_request` naming the field. */
   update(name: string, changes: PermissionChanges, origin?: Origin): Promise<Permission>;
+  /** Takes it from everybody who holds it, then deletes it; safe to repeat. @throws {AppError} `not_found` */
+  remove(name: string, origin?: Origin): Promise<void>;
   get(name: string): Promise<Permission | undefined>;
   /** All of them, by name. */
   list(): Promise<Permission[]>;
@@ -32,9 +34,11 @@ export interface PermissionsOptions {
   storage: Storage;
   now: () => number;
   audit: Audit;
+  /** Takes a permission from all apps and people. */
+  takeFromAll(name: string): Promise<void>;
 }
 
-export function createPermissions({ storage, now, audit }: PermissionsOptions): Permissions {
+export function createPermissions({ storage, now, audit, takeFromAll }: PermissionsOptions): Permissions {
   const permissions = collection(storage, { kind: 'permission', version: 1, schema: Permission });
 
   async function list(): Promise<Permission[]> {
@@ -61,6 +65,16 @@ export function createPermissions({ storage, now, audit }: PermissionsOptions): 
       if (!created) throw new AppError('conflict', 'there is a permission of this name already', { field: 'name' });
       await audit.record({ ...origin, type: 'permission_created', detail: { name: permission.name } });
       return permission;
+    },
+
+    async remove(name, origin = {}) {
+      if (!(await permissions.get(name))) throw new AppError('not_found', 'there is no such permission');
+      await audit.record({ ...origin, type: 'permission_deleted', detail: { name } });
+      await takeFromAll(name);
+      await permissions.delete(name);
+      await changeVersion();
+      // Who was given it meanwhile; nobody can be any more.
+      await takeFromAll(name);
     },
 
     async update(name, input, origin = {}) {

@@ -1,5 +1,6 @@
 import type { z } from 'zod';
 import { AppError } from '../errors.ts';
+import { every } from './every.ts';
 import type { Json, ListOptions, Storage, WriteOptions } from './storage.ts';
 
 /** A typed view of one kind of record: what goes in and what comes out fits the schema. */
@@ -13,6 +14,7 @@ export interface Collection<T> {
   update(id: string, change: (current: T) => T | undefined, options?: WriteOptions): Promise<T | undefined>;
   take(id: string): Promise<T | undefined>;
   delete(id: string): Promise<boolean>;
+  /** In the order of their ids; `after` may be an id. */
   list(group: string, options?: ListOptions): Promise<{ records: T[]; next?: string }>;
   /** Every record of a group, read page by page. */
   all(group: string): AsyncGenerator<T>;
@@ -54,8 +56,9 @@ export function collection<S extends z.ZodType>(
   }
   const unpackMaybe = (value: Json | undefined) => (value === undefined ? undefined : unpack(value));
 
-  async function list(group: string, options?: ListOptions) {
-    const page = await storage.list(group, options);
+  async function list(group: string, { after, ...options }: ListOptions = {}) {
+    const from = after === undefined || after.startsWith(keyOf('')) ? after : keyOf(after);
+    const page = await storage.list(group, from === undefined ? options : { ...options, after: from });
     const records = page.entries.map((entry) => unpack(entry.value));
     return page.next === undefined ? { records } : { records, next: page.next };
   }
@@ -82,13 +85,6 @@ export function collection<S extends z.ZodType>(
       );
       return unpackMaybe(written);
     },
-    async *all(group) {
-      let after: string | undefined;
-      do {
-        const page = await list(group, after === undefined ? {} : { after });
-        yield* page.records;
-        after = page.next;
-      } while (after !== undefined);
-    },
+    all: (group) => every((page) => list(group, page)),
   };
 }

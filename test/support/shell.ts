@@ -12,16 +12,19 @@ export interface Printed {
 
 type Place = Pick<TestStore, 'storeUrl'>;
 
-/** Runs one command to its end. */
+/** Runs one command to its end. @param input What it finds on its standard input. */
 export async function shell(
   { storeUrl }: Place,
   args: string[],
   environment: NodeJS.ProcessEnv = {},
+  input = '',
 ): Promise<Printed> {
   const child = spawn(process.execPath, ['bin/latchkey.mjs', ...args], {
     env: { PATH: process.env.PATH, STORE_URL: storeUrl, SECRET_KEY, ...environment },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: ['pipe', 'pipe', 'pipe'],
   });
+  // A command that wants nothing may have ended before.
+  child.stdin.on('error', () => undefined).end(input);
   const [[status], stdout, stderr] = await Promise.all([once(child, 'exit'), text(child.stdout), text(child.stderr)]);
   return { status, stdout, stderr };
 }

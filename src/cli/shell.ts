@@ -1,0 +1,47 @@
+/**
+ * How every command runs: it opens the store, does one thing, prints what came of it, and lets go. With `--json` that is exactly
+ * one JSON value.
+ */
+import type { Command } from 'commander';
+import { type Directory, openDirectory } from '../app.ts';
+import { readConfig } from '../config.ts';
+
+export type Result = Record<string, unknown>;
+type Run<Arguments extends unknown[]> = (directory: Directory, ...args: Arguments) => Promise<Result | Result[]>;
+
+export interface Shell {
+  program: Command;
+  /** A command's action. */
+  on<Arguments extends unknown[]>(run: Run<Arguments>): (...args: unknown[]) => Promise<void>;
+  print(result: Result | Result[]): void;
+}
+
+export function createShell(program: Command): Shell {
+  function print(result: Result | Result[]): void {
+    const text = program.opts().json ? JSON.stringify(result) : [result].flat().map(inLines).join('\n\n');
+    if (text !== '') console.log(text);
+  }
+
+  return {
+    program,
+    print,
+    on<Arguments extends unknown[]>(run: Run<Arguments>) {
+      return async function runAndPrint(...args: unknown[]) {
+        const directory = await openDirectory(readConfig());
+        try {
+          // What commander hands over is what the command declares.
+          print(await run(directory, ...(args as Arguments)));
+        } finally {
+          await directory.storage.close();
+        }
+      };
+    },
+  };
+}
+
+function inLines(result: Result): string {
+  return Object.entries(result)
+    .filter(([, value]) => value !== undefined)
+    .map(([name, value]) => `${name}: ${typeof value === 'string' ? value : JSON.stringify(value)}`)
+    .join('\n');
+}
