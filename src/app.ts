@@ -551,7 +551,7 @@ export async function createApp(
   };
 }
 
-function openDelivery({ smtpUrl, storeUrl, issuer }: Config, log: Logger): Deliver {
-  if (smtpUrl !== undefined) return createSmtpDelivery({ smtpUrl, issuer });
-  return createOutbox({ directory: join(directoryOf(storeUrl) ?? 'data', 'outbox'), issuer, log });
+function openDelivery({ smtpUrl, storeUrl, issuer, mailFrom: from }: Config, log: Logger): Deliver {
+  if (smtpUrl !== undefined) return createSmtpDelivery({ smtpUrl, issuer, from });
+  return createOutbox({ directory: join(directoryOf(storeUrl) ?? 'data', 'outbox'), issuer, from, log });
 }

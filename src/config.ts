@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { BlockList, isIP, isIPv4 } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
+import { Email } from './email.ts';
 
 export interface Config {
   /** Issuer identifier and base of every URL we make (OIDC Discovery §3); never ends in a slash. */
@@ -21,10 +22,17 @@ export interface Config {
   /** Number of processes. */
   readonly workers: number;
   readonly smtpUrl?: string;
+  readonly mailFrom?: Mailbox;
   readonly registration: 'open' | 'invite' | 'closed';
   readonly logLevel: string;
   /** Whether people may make personal tokens that never expire. */
   readonly personalTokensMayBeEternal: boolean;
+}
+
+/** Who mails are from. */
+export interface Mailbox {
+  name?: string;
+  address: string;
 }
 
 /** Settings that hold secrets; `<NAME>_FILE` names a file to read them from. */
@@ -43,7 +51,6 @@ const cidrs = list.refine((parts) => parts.every(isCidr), 'must be CIDRs such as
 const Environment = z.object({
   ISSUER: z
     .string()
-    .default('http://localhost:3000')
     .refine(isOrigin, 'must be an http or https origin without a path, such as https://id.example.com')
     .transform((url) => new URL(url).origin),
   HOST: z.string().min(1).optional(),
@@ -75,6 +82,15 @@ const Environment = z.object({
     .string()
     .regex(/^smtps?:\/\/./, 'must start with smtp:// or smtps://')
     .optional(),
+  MAIL_FROM: z
+    .string()
+    .transform((text, context) => {
+      const mailbox = mailboxIn(text);
+      if (mailbox) return mailbox;
+      context.addIssue('must be one address, alone or behind a name: Acme <no-reply@example.com>');
+      return z.NEVER;
+    })
+    .optional(),
   REGISTRATION: z.enum(['open', 'invite', 'closed'], 'must be open, invite or closed').default('closed'),
   PERSONAL_TOKEN_EXPIRY: z.enum(['required', 'optional'], 'must be required or optional').default('required'),
   LOG_LEVEL: z.enum(LOG_LEVELS, `must be one of ${LOG_LEVELS.join(', ')}`).default('info'),
@@ -91,7 +107,8 @@ export class ConfigError extends Error {
 /** @throws {ConfigError} naming every setting at fault. */
 export function readConfig(environment: NodeJS.ProcessEnv = process.env): Config {
   const problems: string[] = [];
-  const parsed = Environment.safeParse(withSecretFiles(environment, problems));
+  const given = withSecretFiles(environment, problems);
+  const parsed = Environment.safeParse({ ...given, ISSUER: given.ISSUER ?? issuerAt(given.PORT, problems) });
   if (!parsed.success)
     problems.push(...parsed.error.issues.map(({ path, message }) => `${path[0]?.toString()} ${message}`));
   else problems.push(...unsafeCombinations(parsed.data));
@@ -110,13 +127,20 @@ function toConfig(settings: z.infer<typeof Environment>): Config {
     outboundAllow: settings.OUTBOUND_ALLOW,
     workers: settings.WORKERS,
     ...(settings.SMTP_URL === undefined ? {} : { smtpUrl: settings.SMTP_URL }),
+    ...(settings.MAIL_FROM === undefined ? {} : { mailFrom: settings.MAIL_FROM }),
     registration: settings.REGISTRATION,
     logLevel: settings.LOG_LEVEL,
     personalTokensMayBeEternal: settings.PERSONAL_TOKEN_EXPIRY === 'optional',
   });
 }
 
-function unsafeCombinations({ ISSUER, STORE_URL, SECRET_KEY }: z.infer<typeof Environment>): string[] {
+function unsafeCombinations({
+  ISSUER,
+  STORE_URL,
+  SECRET_KEY,
+  SMTP_URL,
+  MAIL_FROM,
+}: z.infer<typeof Environment>): string[] {
   const problems: string[] = [];
   const { protocol, hostname } = new URL(ISSUER);
   if (protocol === 'http:' && !isLoopback(hostname)) {
@@ -127,7 +151,24 @@ function unsafeCombinations({ ISSUER, STORE_URL, SECRET_KEY }: z.infer<typeof En
       'SECRET_KEY is required with Redis, the same for every process; make one with: openssl rand -base64 32 | tr +/ -_ | tr -d =',
     );
   }
+  if (MAIL_FROM !== undefined && URL.parse(SMTP_URL ?? '')?.searchParams.has('from'))
+    problems.push('MAIL_FROM and "from" in SMTP_URL both say who mails are from; keep one');
   return problems;
+}
+
+/** Where we are when nothing says otherwise: on this machine, at the port that is listened on. */
+function issuerAt(port = '3000', problems: string[]): string {
+  if (Number(port) === 0)
+    problems.push('ISSUER is needed with PORT=0: no URL can be made for a port that is not known yet');
+  // A port that is none is a problem of its own.
+  return URL.parse(`http://localhost:${port}`)?.origin ?? 'http://localhost:3000';
+}
+
+function mailboxIn(text: string): Mailbox | undefined {
+  const [, name = '', address = text] = /^\s*"?([^"<>\p{Cc}]*?)"?\s*<([^<>]*)>\s*$/u.exec(text) ?? [];
+  const { data } = Email.safeParse(address.trim());
+  if (data === undefined) return undefined;
+  return name === '' ? { address: data } : { name, address: data };
 }
 
 /** Empty variables count as absent, as docker compose passes them. */

@@ -70,9 +70,20 @@ async function serve(config: Config, { log, end }: Log): Promise<void> {
 
 function listen(server: Server, { host, port }: Config): Promise<void> {
   return new Promise((resolve, reject) => {
-    server.once('error', reject);
+    server.once('error', (error: NodeJS.ErrnoException) => reject(explained(error, { host, port })));
     server.listen(port, host, resolve);
   });
+}
+
+/** What keeps it from listening, and the setting that changes it. */
+function explained(error: NodeJS.ErrnoException, { host, port }: Pick<Config, 'host' | 'port'>): Error {
+  const problems: Record<string, string> = {
+    EADDRINUSE: `port ${port} on ${host} is taken by another program: stop it, or choose another port with PORT`,
+    EACCES: `port ${port} may be listened on by root only: choose another one with PORT, or let a proxy stand in front`,
+    EADDRNOTAVAIL: `${host} is no address of this machine: choose one with HOST`,
+    ENOTFOUND: `${host} is no address of this machine: choose one with HOST`,
+  };
+  return new Error(problems[error.code ?? ''] ?? error.message, { cause: error });
 }
 
 /** How a server ends without failing a request that somebody sent before they could know. */

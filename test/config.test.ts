@@ -1,7 +1,10 @@
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
 import { ConfigError, readConfig } from '../src/config.ts';
 import { embeddedStore, startProcess } from './support/app.ts';
@@ -45,6 +48,55 @@ describe('settings', () => {
     expect(config).to.deep.include({ secretKeys: [], trustedProxies: [], outboundAllow: [] });
     expect(Object.isFrozen(config)).to.equal(true);
   });
+
+  it('need no more than the port for everything to be there', () => {
+    expect(readConfig({ PORT: '24020' })).to.include({ issuer: 'http://localhost:24020', port: 24020 });
+    expect(readConfig({ PORT: '80' })).to.include({ issuer: 'http://localhost', port: 80 });
+    expect(readConfig({ PORT: '8080', ISSUER: 'https://id.example.com' }).issuer).to.equal('https://id.example.com');
+    expect(problemsOf({ PORT: '0' }).join()).to.contain('ISSUER');
+    expect(problemsOf({ PORT: 'http' })).to.have.lengthOf(1);
+  });
+
+  it('say who mails are from, in one place', () => {
+    const from = (MAIL_FROM: string) => readConfig({ MAIL_FROM }).mailFrom;
+    expect(from('no-reply@example.com')).to.deep.equal({ address: 'no-reply@example.com' });
+    expect(from('Acme Oy <No-Reply@пример.рф>')).to.deep.equal({
+      name: 'Acme Oy',
+      address: 'no-reply@xn--e1afmkfd.xn--p1ai',
+    });
+    expect(from('"Acme, Inc." <a@example.com>')).to.deep.equal({ name: 'Acme, Inc.', address: 'a@example.com' });
+    for (const wrong of ['Acme', 'a@b@example.com', 'Acme <a@example.com>, b@example.com', 'A\r\nBcc: <b@example.com>'])
+      expect(problemsOf({ MAIL_FROM: wrong }).join(), wrong).to.contain('MAIL_FROM');
+    const both = { SMTP_URL: 'smtp://mail.example.com?from=a@example.com', MAIL_FROM: 'b@example.com' };
+    expect(problemsOf(both).join()).to.contain('MAIL_FROM').and.to.contain('SMTP_URL');
+  });
+
+  it('explain a port that is taken and an address that is not ours, by the setting that changes it', async () => {
+    const store = await embeddedStore();
+    const first = await startProcess(store);
+    const { port } = new URL(first.url);
+    const start = async (environment: Record<string, string>) => {
+      const child = spawn(process.execPath, ['src/main.ts'], {
+        env: { PATH: process.env.PATH, STORE_URL: store.storeUrl, SECRET_KEY: KEY, PORT: port, ...environment },
+        stdio: ['ignore', 'pipe', 'pipe'],
+      });
+      const [[status], printed] = await Promise.all([once(child, 'exit'), text(child.stderr)]);
+      return { status, printed };
+    };
+    const [taken, foreign] = await Promise.all([start({ HOST: '127.0.0.1' }), start({ HOST: '192.0.2.1' })]);
+    await first.kill('SIGTERM');
+    await store.remove();
+    expect(taken.status).to.equal(1);
+    expect(taken.printed)
+      .to.contain(`port ${port} on 127.0.0.1`)
+      .and.to.contain('PORT')
+      .and.not.to.match(/\n\s+at /);
+    expect(foreign.status).to.equal(1);
+    expect(foreign.printed)
+      .to.contain('192.0.2.1')
+      .and.to.contain('HOST')
+      .and.not.to.match(/\n\s+at /);
+  }).timeout(30_000);
 
   it('are read as they are meant', () => {
     const old = randomBytes(32).toString('base64url');

@@ -1,6 +1,7 @@
 /** A mail as it is sent: composed once, when its reason happened, in the recipient's language. */
 import { randomUUID } from 'node:crypto';
 import { z } from 'zod';
+import type { Mailbox } from '../config.ts';
 import { Email } from '../email.ts';
 import { parseInput } from '../input.ts';
 import { Notice, PAGE_OF } from './notice.ts';
@@ -73,8 +74,7 @@ function wrap(text: string): string {
 }
 
 export interface Sender {
-  /** One mailbox, as in `pat@example.com`. */
-  from: string;
+  from: Mailbox;
   /** Right-hand side of message ids. */
   domain: string;
 }
@@ -86,7 +86,7 @@ export async function toBytes(message: Message, { from, domain }: Sender): Promi
   const composer = new MailComposer({
     messageId: `<${message.id}@${domain}>`,
     date: new Date(message.at * 1000),
-    from: { name: 'Latchkey', address: from },
+    from: { name: from.name ?? 'Latchkey', address: from.address },
     to: { name: '', address: message.to },
     subject: message.subject,
     headers: { 'Auto-Submitted': 'auto-generated' },

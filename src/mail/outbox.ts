@@ -2,6 +2,7 @@
 import { mkdir, readdir, rename, unlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Logger } from 'pino';
+import type { Mailbox } from '../config.ts';
 import { type Deliver, domainOf } from './delivery.ts';
 import { type Message, toBytes } from './message.ts';
 
@@ -12,12 +13,13 @@ export interface OutboxOptions {
   /** Made when it is missing, for the owner only. */
   directory: string;
   issuer: string;
+  from?: Mailbox | undefined;
   log: Logger;
 }
 
-export function createOutbox({ directory, issuer, log }: OutboxOptions): Deliver {
+export function createOutbox({ directory, issuer, log, from }: OutboxOptions): Deliver {
   const domain = domainOf(issuer);
-  const sender = { from: `no-reply@${domain}`, domain };
+  const sender = { from: from ?? { address: `no-reply@${domain}` }, domain };
 
   async function write(message: Message): Promise<string> {
     const time = new Date(message.at * 1000).toISOString().replace(/[-:]|\.000/g, '');

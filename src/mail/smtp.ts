@@ -1,6 +1,6 @@
 /** Delivery to an SMTP server (RFC 5321), each mail over a connection of its own that cannot last. */
 import { Readable } from 'node:stream';
-import { isLoopback } from '../config.ts';
+import { isLoopback, type Mailbox } from '../config.ts';
 import { Email } from '../email.ts';
 import { type Deliver, domainOf, type Outcome } from './delivery.ts';
 import { toBytes } from './message.ts';
@@ -10,14 +10,21 @@ const HANDSHAKE_MS = 10_000;
 /** For the answer to the message: whoever hangs up while a server reads it thoroughly sends it twice (RFC 5321 §4.5.3.2.6). */
 const ANSWER_MS = 60_000;
 
+export interface SmtpOptions {
+  smtpUrl: string;
+  issuer: string;
+  /** Absent: what the URL says, else an address of the issuer's host. */
+  from?: Mailbox | undefined;
+}
+
 /**
  * @param smtpUrl `smtp://` or `smtps://`, with user and password when the server wants them, and `?from=` for the sender.
  * A password, and all that goes to `smtps:`, travels only over TLS with a valid certificate; else TLS is used when it is offered.
  * @throws {Error} with one line for the operator when the URL cannot be used.
  */
-export function createSmtpDelivery({ smtpUrl, issuer }: { smtpUrl: string; issuer: string }): Deliver {
+export function createSmtpDelivery({ smtpUrl, issuer, from }: SmtpOptions): Deliver {
   const server = parseUrl(smtpUrl);
-  const sender = { from: senderOf(server, issuer), domain: domainOf(issuer) };
+  const sender = { from: from ?? { address: senderOf(server, issuer) }, domain: domainOf(issuer) };
   const connection = { ...connectionOf(server), connectionTimeout: HANDSHAKE_MS, socketTimeout: ANSWER_MS };
 
   return async (message) => {
@@ -31,7 +38,7 @@ export function createSmtpDelivery({ smtpUrl, issuer }: { smtpUrl: string; issue
       timer = allow(ANSWER_MS);
     });
     try {
-      const envelope = { from: sender.from, to: [message.to] };
+      const envelope = { from: sender.from.address, to: [message.to] };
       await createTransport(connection).sendMail({ envelope, raw, signal: overdue.signal });
       return { kind: 'delivered' };
     } catch (error) {
