@@ -8,6 +8,16 @@ import { destination, type Logger, pino } from 'pino';
 import { createApp, openDirectory } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
 
+/**
+ * Milliseconds. A request has to be here, body and all, within 15 seconds, however slowly its bytes come; looked at each second. A
+ * connection without one stays longer than a proxy keeps it (60 seconds in nginx), so that none is closed as a request is sent.
+ */
+const LIMITS = {
+  headersTimeout: 10_000,
+  requestTimeout: 13_000,
+  connectionsCheckingInterval: 1_000,
+  keepAliveTimeout: 65_000,
+} as const;
 /** How long all of stopping may take: answering on, and finishing what is under way. */
 const DRAIN_MS = 10_000;
 /** How long a balancer has to notice that it should send requests elsewhere, and the silence from which it has. */
@@ -48,10 +58,7 @@ async function serve(config: Config, { log, end }: Log): Promise<void> {
   // With the wrong secret key every sign-in would fail; better not to start.
   if ((await directory.signingKeys.generation()) > 0) await directory.signingKeys.load();
   const { app, background } = await createApp(directory, { config, log, isStopping: () => door.isClosing() });
-  const server = createServer(
-    { requestTimeout: 30_000, headersTimeout: 10_000, keepAliveTimeout: 65_000 },
-    app.callback(),
-  );
+  const server = createServer(LIMITS, app.callback());
   const door = createDoor(server);
   const isFirst = !cluster.isWorker || cluster.worker?.id === 1;
   // Once it listens, nothing may end it any more.

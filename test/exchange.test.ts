@@ -328,6 +328,9 @@ onEachEngine((openStore) => {
 
       const mismatch: [string, number, string, string] = ['OPENID', 401, '401', 'AUDIENCE_MISMATCH'];
       for (const claims of [
+        { aud: [] },
+        { aud: [], azp: OWN },
+        { aud: [''] },
         { aud: [OWN, FOREIGN] },
         { aud: [OWN, FOREIGN], azp: FOREIGN },
         { azp: FOREIGN },

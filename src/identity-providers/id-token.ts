@@ -40,7 +40,7 @@ const SKEW = 60;
 const Claims = z.looseObject({
   iss: z.string(),
   sub: z.string().min(1).max(255),
-  aud: z.union([z.string().transform((aud) => [aud]), z.array(z.string()).min(1)]),
+  aud: z.union([z.string().transform((aud) => [aud]), z.array(z.string())]),
   azp: z.string().optional(),
   exp: z.number(),
   iat: z.number().optional(),
@@ -76,7 +76,7 @@ export async function proveIdToken({ token, issuers, audience, keys, now }: IdTo
 function isIssuedTo(audience: readonly string[], { aud, azp }: Claims): boolean {
   const isTheirs = (id: string) => audience.includes(id);
   if (azp !== undefined) return isTheirs(azp) && aud.some(isTheirs);
-  return aud.every(isTheirs);
+  return aud.length > 0 && aud.every(isTheirs);
 }
 
 function isFromTheFuture({ iat = 0, nbf = 0 }: Claims, now: number): boolean {
