@@ -251,7 +251,7 @@ onEachEngine((openStore) => {
         description: 'Two lines\r\nof text',
         organization: 'acme',
         redirect_uris: ` ${CALLBACK} \r\n\r\nhttp://127.0.0.1:4000/cb\r\n${CALLBACK}`,
-        use: ['client_credentials', 'trusted'],
+        use: ['client_credentials', 'trusted', 'lasting_refresh_tokens'],
         permission: ['orders', 'tokens'],
         logo_uri: 'https://shop.example/logo.png',
       });
@@ -269,6 +269,7 @@ onEachEngine((openStore) => {
         clientCredentials: true,
         introspection: false,
         trusted: true,
+        refreshTokenRotation: false,
         permissions: ['orders', 'tokens'],
         logoUri: 'https://shop.example/logo.png',
       });
@@ -347,6 +348,7 @@ onEachEngine((openStore) => {
         /backchannel_logout_uri-problem/,
       ],
       'a public app that acts for itself': [{ runs: 'device', use: 'client_credentials' }, /use-problem/],
+      'a public app that keeps refresh tokens': [{ runs: 'device', use: 'lasting_refresh_tokens' }, /use-problem/],
       'implicit without a redirect URI': [{ redirect_uris: '', use: ['implicit', 'introspection'] }, /at least one/],
       'an unknown organization': [{ organization: 'nowhere' }, /organization-problem/],
       'an unknown permission': [{ permission: ['orders', 'root'] }, /does not exist any more/],

@@ -95,7 +95,7 @@ describe('the shell, while the server runs', function () {
     const goodbye = ['--post-logout-redirect-uri', 'https://app.example.com/bye'];
     const [spa, service, api, trusted, signer] = await Promise.all([
       json('app', 'create', '--name', 'Page', '--public', '--implicit', ...uri, ...goodbye),
-      json('app', 'create', '--name', 'Service', '--client-credentials'),
+      json('app', 'create', '--name', 'Service', '--client-credentials', '--no-refresh-token-rotation'),
       json('app', 'create', '--name', 'API', '--introspection'),
       json(
         'app',
@@ -114,6 +114,9 @@ describe('the shell, while the server runs', function () {
 
     expect(spa?.client_secret).to.equal(null);
     expect(await record(spa)).to.include({ public: true, implicit: true });
+    const lasting = await shell(store, ['app', 'create', '--name', 'Page', '--public', '--no-refresh-token-rotation']);
+    expect(lasting.status).to.equal(1);
+    expect(lasting.stderr).to.contain('cannot keep its refresh tokens');
     expect(await record(spa)).to.deep.include({
       redirectUris: ['https://app.example.com/cb', 'https://app.example.com/cb2'],
       postLogoutRedirectUris: ['https://app.example.com/bye'],
@@ -121,7 +124,7 @@ describe('the shell, while the server runs', function () {
     const secret = String(service?.client_secret);
     expect(secret).to.have.length.above(40);
     expect(JSON.stringify(await record(service))).not.to.contain(secret);
-    expect(await record(service)).to.include({ clientCredentials: true });
+    expect(await record(service)).to.include({ clientCredentials: true, refreshTokenRotation: false });
     expect(await record(api)).to.include({ introspection: true });
     expect(await record(trusted)).to.include({ trusted: true, backchannelLogoutUri: 'https://app.example.com/out' });
     expect(signer?.client_secret).to.equal(null);

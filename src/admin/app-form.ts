@@ -1,6 +1,6 @@
 /** The form of an app: as a browser sends it, as it is shown again, and what is wrong with it, by field. */
 import { z } from 'zod';
-import { Client } from '../clients/client.ts';
+import { Client, rotatesRefreshTokens } from '../clients/client.ts';
 import type { ClientChanges } from '../clients/clients.ts';
 import { type RedirectUriFault, redirectUriFault } from '../clients/redirect-uri.ts';
 import { AppError } from '../errors.ts';
@@ -9,7 +9,7 @@ const text = (length: number) => z.string().max(length).default('');
 const checked = z.union([z.string(), z.array(z.string())]).transform((names) => [names].flat());
 
 /** What an app does beside signing people in with a code. */
-export const USES = ['client_credentials', 'introspection', 'trusted', 'implicit'] as const;
+export const USES = ['client_credentials', 'introspection', 'trusted', 'lasting_refresh_tokens', 'implicit'] as const;
 
 export const AppForm = z.object({
   form: text(64),
@@ -69,6 +69,7 @@ export function fillFromClient(client: Client): AppForm {
     client_credentials: client.clientCredentials,
     introspection: client.introspection,
     trusted: client.trusted,
+    lasting_refresh_tokens: !rotatesRefreshTokens(client),
     implicit: client.implicit,
   };
   return AppForm.parse({
@@ -107,6 +108,7 @@ export function clientOf(sent: AppForm): ClientChanges & { name: string } {
     clientCredentials: has('client_credentials'),
     introspection: has('introspection'),
     trusted: has('trusted'),
+    refreshTokenRotation: !has('lasting_refresh_tokens'),
     implicit: has('implicit'),
     permissions: sent.permission,
     exchangedTokenLifetime: sent.exchanged_token_lifetime === '' ? undefined : Number(sent.exchanged_token_lifetime),
@@ -125,7 +127,8 @@ export function problemsOf(sent: AppForm): Problems {
     const schema = Client.shape[name as keyof typeof FIELD_OF];
     problems[field] = schema.safeParse(wanted[name as keyof typeof FIELD_OF]).success ? [] : [{ code: 'wrong' }];
   }
-  if (wanted.public && wanted.clientCredentials) problems.use = [{ code: 'wrong' }];
+  if (wanted.public && (wanted.clientCredentials || wanted.refreshTokenRotation === false))
+    problems.use = [{ code: 'wrong' }];
   const signsIn = wanted.implicit || !(wanted.clientCredentials || wanted.introspection);
   if (signsIn && wanted.redirectUris?.length === 0) problems.redirect_uris = [{ code: 'needed' }];
   return Object.fromEntries(Object.entries(problems).filter(([, found]) => found.length > 0));

@@ -3,7 +3,7 @@ import type Koa from 'koa';
 import { z } from 'zod';
 import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { Origin } from '../audit.ts';
-import { type Client, secretIdOf } from '../clients/client.ts';
+import { type Client, rotatesRefreshTokens, secretIdOf } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import type { Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
@@ -284,7 +284,15 @@ function pathOf(id: string): string {
   return `${APPS}/${id}`;
 }
 
-const KINDS = ['code', 'public', 'implicit', 'client_credentials', 'introspection', 'trusted'] as const;
+const KINDS = [
+  'code',
+  'public',
+  'implicit',
+  'client_credentials',
+  'introspection',
+  'trusted',
+  'lasting_refresh_tokens',
+] as const;
 
 /** What it may do, in the words of the form. */
 function kindsOf(client: Client): Array<(typeof KINDS)[number]> {
@@ -296,6 +304,7 @@ function kindsOf(client: Client): Array<(typeof KINDS)[number]> {
     client_credentials: client.clientCredentials,
     introspection: client.introspection,
     trusted: client.trusted,
+    lasting_refresh_tokens: !rotatesRefreshTokens(client),
   };
   return KINDS.filter((kind) => does[kind]);
 }

@@ -1,7 +1,7 @@
 /** `latchkey app …` */
 import { readFileSync } from 'node:fs';
 import type { Directory } from '../app.ts';
-import { type Client, secretIdOf } from '../clients/client.ts';
+import { type Client, rotatesRefreshTokens, secretIdOf } from '../clients/client.ts';
 import type { ClientChanges, NewClient } from '../clients/clients.ts';
 import type { ListedAppToken } from '../credentials/app-token.ts';
 import { addListOptions, addSettings, chosen, collect, type ListOptions, type Setting, saidOf } from './settings.ts';
@@ -18,6 +18,10 @@ const SETTINGS: readonly Setting[] = [
   { flag: 'client-credentials', about: 'may act for itself' },
   { flag: 'introspection', about: 'an API that checks the tokens of all apps' },
   { flag: 'trusted', about: 'our own: people are not asked for consent' },
+  {
+    flag: 'refresh-token-rotation',
+    about: 'each use of a refresh token brings another; off, one stays good for all its uses',
+  },
   { flag: 'permission <name>', field: 'permissions', many: true, about: 'that it may ask for' },
   { flag: 'organization <id>', field: 'organizationId' },
   { flag: 'client-id <id>', about: 'that another system knows it by already', fixed: true },
@@ -203,6 +207,7 @@ function shownClient(client: Client): Result {
     client_credentials: client.clientCredentials,
     introspection: client.introspection,
     trusted: client.trusted,
+    refresh_token_rotation: rotatesRefreshTokens(client),
     permissions: client.permissions,
     sso: client.sso && shownSso(client.sso),
     secrets: client.secrets.map((secret) => ({

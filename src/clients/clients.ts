@@ -274,13 +274,22 @@ export function isClientSecret(digests: readonly string[], presented: string): b
   return digests.map((known) => timingSafeEqual(Buffer.from(known), digest)).includes(true);
 }
 
-type Flows = Pick<Client, 'public' | 'implicit' | 'clientCredentials' | 'redirectUris' | 'jwks' | 'sso'>;
+type Flows = Pick<
+  Client,
+  'public' | 'implicit' | 'clientCredentials' | 'refreshTokenRotation' | 'redirectUris' | 'jwks' | 'sso'
+>;
 
 /** @throws {AppError} `invalid_request` for what does not go together. */
-function checkFlows({ public: isPublic, implicit, clientCredentials, redirectUris, jwks, sso }: Flows): void {
+function checkFlows(flows: Flows): void {
+  const { public: isPublic, implicit, clientCredentials, refreshTokenRotation, redirectUris, jwks, sso } = flows;
   if (isPublic && clientCredentials) {
     throw new AppError('invalid_request', 'an app without a secret cannot use client credentials', {
       field: 'client_credentials',
+    });
+  }
+  if (isPublic && refreshTokenRotation === false) {
+    throw new AppError('invalid_request', 'an app without a secret cannot keep its refresh tokens', {
+      field: 'refresh_token_rotation',
     });
   }
   if (sso && !hasSecrets({ public: isPublic, jwks })) {
