@@ -115,9 +115,12 @@ interface Listing {
 }
 
 /** @throws when the store cannot be used, with the reason in one line. */
-export async function openDirectory(config: Pick<Config, 'storeUrl' | 'secretKeys' | 'personalTokensMayBeEternal'>) {
-  const { storeUrl, secretKeys: configured } = config;
-  const store = await openStorage(storeUrl, { now });
+export async function openDirectory(
+  config: Pick<Config, 'storeUrl' | 'storeMayLoseWrites' | 'secretKeys' | 'personalTokensMayBeEternal'>,
+  { warn = () => undefined }: { warn?: (message: string) => void } = {},
+) {
+  const { storeUrl, storeMayLoseWrites: mayLoseWrites, secretKeys: configured } = config;
+  const store = await openStorage(storeUrl, { now, warn, mayLoseWrites });
   const withdrawals = createWithdrawals(store);
   const storage = observed(store, async (write) => {
     if (isWithdrawal(write)) await withdrawals.note();

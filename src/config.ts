@@ -14,6 +14,8 @@ export interface Config {
   readonly host: string;
   readonly port: number;
   readonly storeUrl: string;
+  /** Whether a Redis that may forget what it has acknowledged will do. */
+  readonly storeMayLoseWrites: boolean;
   /** 32 bytes each; the first seals and signs, all open and verify. Empty: generated beside the embedded store. */
   readonly secretKeys: readonly Buffer[];
   /** CIDRs of the reverse proxies whose `X-Forwarded-*` headers are believed. */
@@ -62,6 +64,7 @@ const Environment = z.object({
       (url) => STORE_SCHEME.test(url),
       'must start with file:, redis://, redis+sentinel:// or redis+cluster://, the last three with rediss for TLS',
     ),
+  STORE_DURABILITY: z.enum(['required', 'any'], 'must be required or any').default('required'),
   SECRET_KEY: list
     .refine(
       (keys) => keys.every(isKey),
@@ -122,6 +125,7 @@ function toConfig(settings: z.infer<typeof Environment>): Config {
     host: settings.HOST ?? (isLoopback(new URL(settings.ISSUER).hostname) ? '127.0.0.1' : '::'),
     port: settings.PORT,
     storeUrl: settings.STORE_URL,
+    storeMayLoseWrites: settings.STORE_DURABILITY === 'any',
     secretKeys: settings.SECRET_KEY,
     trustedProxies: settings.TRUSTED_PROXIES,
     outboundAllow: settings.OUTBOUND_ALLOW,

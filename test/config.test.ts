@@ -43,6 +43,7 @@ describe('settings', () => {
       port: 3000,
       host: '127.0.0.1',
       storeUrl: 'file:data',
+      storeMayLoseWrites: false,
     });
     expect(config).to.include({ workers: 1, registration: 'closed', logLevel: 'info' });
     expect(config).to.deep.include({ secretKeys: [], trustedProxies: [], outboundAllow: [] });

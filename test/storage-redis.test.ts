@@ -1,9 +1,10 @@
+import { readFileSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import type { AppError } from '../src/errors.ts';
 import { openStorage } from '../src/storage/open.ts';
-import type { Storage } from '../src/storage/storage.ts';
+import { type Storage, UnfitStore } from '../src/storage/storage.ts';
 import { caughtFrom, refusalOf } from './storage.contract.ts';
 import {
   freePort,
@@ -230,13 +231,19 @@ describe('storage: which Redis is accepted', () => {
   const servers: RedisServer[] = [];
   afterEach(() => Promise.all(servers.splice(0).map((server) => server.stop())));
 
+  async function startHearing(url: string, options: { mayLoseWrites?: boolean } = {}) {
+    const warnings: string[] = [];
+    const storage = await openStorage(url, { now, warn: (message) => warnings.push(message), ...options });
+    return { storage, warnings };
+  }
+
   async function redisWith(settings: Record<string, string> = {}): Promise<RedisServer> {
     const server = await startRedis(settings);
     servers.push(server);
     return server;
   }
 
-  it('none that evicts or keeps nothing', async () => {
+  it('none that evicts', async () => {
     for (const policy of ['allkeys-lru', 'volatile-lru']) {
       const server = await redisWith({ 'maxmemory-policy': policy });
       const refusal = (await caughtFrom(start(server.url))) as Error;
@@ -244,19 +251,102 @@ describe('storage: which Redis is accepted', () => {
         /^STORE_URL: this Redis evicts records \(maxmemory-policy (all|vol).*\); it must be noeviction$/,
       );
     }
-    const server = await redisWith({ appendonly: 'no' });
-    expect(((await caughtFrom(start(server.url))) as Error).message).to.match(/^STORE_URL: this Redis keeps nothing/);
-    await server.command('config', 'set', 'save', '60 1');
-    await (await start(server.url)).close();
   });
 
-  it('one that does not show its settings', async () => {
+  it('none that only takes snapshots, or flushes when it likes, unless that is accepted aloud', async () => {
+    const forgetful: Record<string, string>[] = [
+      { appendonly: 'no' },
+      { appendonly: 'no', save: '60 1' },
+      { appendfsync: 'no' },
+    ];
+    for (const settings of forgetful) {
+      const server = await redisWith(settings);
+      expect(((await caughtFrom(start(server.url))) as Error).message)
+        .to.match(/^STORE_URL: this Redis .*; set "append/)
+        .and.contain('STORE_DURABILITY=any');
+      const { storage, warnings } = await startHearing(server.url, { mayLoseWrites: true });
+      await storage.ping();
+      await storage.close();
+      expect(warnings).to.have.length(1);
+      expect(warnings[0]).to.contain('STORE_DURABILITY=any');
+    }
+  });
+
+  it('one that flushes every second, with a warning that names the setting', async () => {
+    const server = await redisWith({ appendfsync: 'everysec' });
+    const { storage, warnings } = await startHearing(server.url);
+    await storage.ping();
+    await storage.close();
+    expect(warnings).to.have.length(1);
+    expect(warnings[0]).to.contain('appendfsync everysec');
+  });
+
+  it('one that does not show its settings is trusted, which is said once', async () => {
     const server = await redisWith();
-    await server.command('acl', 'setuser', 'latchkey', 'on', '>p@ss/word', '~*', '+@all', '-config');
+    await server.command('acl', 'setuser', 'latchkey', 'on', '>p@ss/word', '~*', '+@all', '-config', '-info');
     await server.command('config', 'set', 'appendonly', 'no');
-    const storage = await start(server.url.replace('//', '//latchkey:p%40ss%2Fword@'));
+    const { storage, warnings } = await startHearing(server.url.replace('//', '//latchkey:p%40ss%2Fword@'));
     await storage.put('a', 1);
     expect(await storage.take('a')).to.equal(1);
+    await storage.ping();
+    await storage.close();
+    expect(warnings).to.have.length(1);
+    expect(warnings[0]).to.contain('INFO');
+  });
+
+  it('that has become forgetful is not ready, and is again once it is set right', async () => {
+    const server = await redisWith();
+    const storage = await start(server.url);
+    for (const [name, wrong, right] of [
+      ['appendonly', 'no', 'yes'],
+      ['appendfsync', 'no', 'always'],
+      ['maxmemory-policy', 'allkeys-lru', 'noeviction'],
+    ] as const) {
+      await server.command('config', 'set', name, wrong);
+      expect((await refusalOf(storage.ping())).cause, name).to.be.instanceOf(UnfitStore);
+      await server.command('config', 'set', name, right);
+      await storage.ping();
+    }
+    await storage.close();
+  });
+
+  it('none whose user may not do all that we do; the command is named', async () => {
+    const server = await redisWith();
+    const commands = ['get', 'set', 'getdel', 'eval', 'zadd', 'zrem', 'zrangebyscore', 'zrangebylex', 'zrevrangebylex'];
+    for (const command of [...commands, 'ttl', 'expire', 'persist']) {
+      await server.command('acl', 'setuser', 'ann', 'reset', 'on', '>pw', '~latchkey:*', '+@all', `-${command}`);
+      const { message } = (await caughtFrom(start(server.url.replace('//', '//ann:pw@')))) as Error;
+      expect(message).to.match(/^STORE_URL: this Redis does not let its user run /);
+      expect(message).to.contain(command.toUpperCase());
+    }
+    for (const keys of ['~latchkey:record:*', '~latchkey:{*', '~other:*', '%R~latchkey:*']) {
+      await server.command('acl', 'setuser', 'ann', 'reset', 'on', '>pw', keys, '+@all');
+      const { message } = (await caughtFrom(start(server.url.replace('//', '//ann:pw@')))) as Error;
+      expect(message).to.contain('allow ~latchkey:*');
+    }
+  });
+
+  it('one whose user may do just what the docs list', async () => {
+    const server = await redisWith();
+    const docs = readFileSync(new URL('../docs/run-on-redis.md', import.meta.url), 'utf8');
+    const listed = /ACL SETUSER latchkey (.*)/.exec(docs)?.[1]?.split(' ') ?? [];
+    await server.command('acl', 'setuser', 'latchkey', ...listed);
+    const secret = listed.find((rule) => rule.startsWith('>'))?.slice(1);
+    const storage = await start(server.url.replace('//', `//latchkey:${secret}@`));
+    await Promise.all(allVerbs(storage));
+    expect(await storage.list('g', { descending: true })).to.have.property('entries');
+    await server.command('acl', 'setuser', 'latchkey', '-zrangebylex');
+    expect(((await refusalOf(storage.ping())).cause as Error).message).to.contain('ZRANGEBYLEX');
+    await storage.close();
+  });
+
+  it('is looked at without a write', async () => {
+    const server = await redisWith();
+    const storage = await start(server.url);
+    const before = await server.command('info', 'persistence');
+    const changes = (info: string) => /rdb_changes_since_last_save:(\d+)/.exec(info)?.[1];
+    for (let i = 0; i < 20; i++) await storage.ping();
+    expect(changes(await server.command('info', 'persistence'))).to.equal(changes(before));
     await storage.close();
   });
 
@@ -281,8 +371,11 @@ describe('storage: which Redis is accepted', () => {
 });
 
 describe('storage: Redis of several servers', () => {
-  let group: RedisGroup;
-  afterEach(() => group?.stop());
+  let group: RedisGroup | undefined;
+  afterEach(async () => {
+    await group?.stop();
+    group = undefined;
+  });
 
   it('refuses in time when a node of the cluster is gone, and comes back by itself', async function lostNode() {
     this.timeout(30_000);
@@ -314,6 +407,75 @@ describe('storage: Redis of several servers', () => {
     expect(await storage.insert('a', 2)).to.equal(false);
     expect(await storage.take('a')).to.equal(1);
     await storage.close();
+  });
+
+  it('acknowledges a write once a replica has it, and needs none that is gone', async function replicated() {
+    this.timeout(30_000);
+    group = await startRedisSentinel();
+    const [, replica] = group.servers;
+    const storage = await openStorage(group.url, { now });
+    const writes = () => [
+      storage.insert('a', 1),
+      storage.put('b', 1),
+      storage.update('b', () => 2),
+      storage.take('c'),
+      storage.delete('d'),
+    ];
+    for (const key of ['c', 'd']) await storage.put(key, 1);
+    replica?.pause();
+    await expectOutage(writes());
+    const started = performance.now();
+    await Promise.all(Array.from({ length: 200 }, () => storage.get('b')));
+    expect(performance.now() - started, 'reads do not wait').to.be.below(500);
+    replica?.resume();
+    expect(await recovery(() => Promise.all(writes()))).to.be.below(3_000);
+    await replica?.kill();
+    expect(await recovery(() => storage.put('b', 3)), 'with nobody to wait for').to.be.below(3_000);
+    await storage.close();
+  });
+
+  it('refuses what works once and is older than a change of master that lost writes', async function lostWrites() {
+    this.timeout(40_000);
+    group = await startRedisSentinel();
+    const [master, replica] = group.servers;
+    const warnings: string[] = [];
+    const warn = (message: string) => warnings.push(message);
+    const storage = await openStorage(group.url, { now, warn });
+    for (const key of ['used', 'unused', 'read']) await storage.insert(key, key, { ttl: 600, once: true });
+    await storage.put('lasting', 1);
+    replica?.pause();
+    expect((await refusalOf(storage.take('used'))).code, 'nobody heard that it was used').to.equal(
+      'temporarily_unavailable',
+    );
+    expect((await refusalOf(storage.delete('lasting'))).code).to.equal('temporarily_unavailable');
+    await master?.kill();
+    replica?.resume();
+    await recovery(() => storage.put('new', 1));
+
+    const later = await openStorage(group.url, { now });
+    for (const opened of [storage, later]) {
+      expect(await opened.get('read')).to.equal(undefined);
+      expect(await opened.update('read', (found) => (found === undefined ? undefined : 2))).to.equal(undefined);
+    }
+    expect(await storage.take('used')).to.equal(undefined);
+    expect(await later.take('unused')).to.equal(undefined);
+    expect(await storage.get('lasting'), 'its deletion was never acknowledged').to.equal(1);
+    await storage.insert('fresh', 1, { ttl: 60, once: true });
+    expect(await later.take('fresh')).to.equal(1);
+    expect(warnings.filter((message) => /master of this Redis has changed/.test(message))).to.have.length(1);
+    await Promise.all([storage.close(), later.close()]);
+  });
+
+  it('keeps what works once when the only server is started anew', async () => {
+    const server = await startRedis();
+    const storage = await openStorage(server.url, { now });
+    await storage.insert('code', 1, { ttl: 600, once: true });
+    await server.kill();
+    await server.start();
+    await recovery(() => storage.ping());
+    expect(await storage.take('code')).to.equal(1);
+    await storage.close();
+    await server.stop();
   });
 });
 

@@ -21,7 +21,7 @@ export function createOneTimeForms({ storage }: { storage: Storage }): OneTimeFo
   return {
     async open(accountId) {
       const id = randomUUID();
-      await forms.put(keyOf(accountId, id), true, { ttl: OPEN });
+      await forms.put(keyOf(accountId, id), true, { ttl: OPEN, once: true });
       return id;
     },
 

@@ -165,7 +165,7 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
         throw unavailableIn(error) ?? error;
       });
       const attempt = { identityProviderId: provider.id, boundTo, returnTo, nonce, verifier, askAgain };
-      await attempts.insert(keyOf(state), { ...attempt, startedAt: now() }, { ttl: LIFETIME });
+      await attempts.insert(keyOf(state), { ...attempt, startedAt: now() }, { ttl: LIFETIME, once: true });
       return url.href;
     },
 

@@ -120,7 +120,8 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
       await storage.insert(key, packed, { ttl, groups });
       return;
     }
-    if (payload.loaded === undefined) return storage.put(key, packed, { ttl, groups });
+    const once = model === 'AuthorizationCode';
+    if (payload.loaded === undefined) return storage.put(key, packed, { ttl, groups, once });
     // What was ended while this request was under way is not written back.
     if ((await storage.update(key, (current) => current && widened(current, packed), { ttl })) === undefined)
       throw new errors.InvalidGrant('the grant was ended');

@@ -36,7 +36,7 @@ export function createSsoTokens({ storage, now }: { storage: Storage; now: () =>
   return {
     async create(signIn) {
       const token = createSecretToken('lk_sso_');
-      await tokens.insert(digestOf(token), { ...signIn, expiresAt: now() + LIFETIME }, { ttl: LIFETIME });
+      await tokens.insert(digestOf(token), { ...signIn, expiresAt: now() + LIFETIME }, { ttl: LIFETIME, once: true });
       return { token, expiresIn: LIFETIME };
     },
 

@@ -5,6 +5,10 @@ import type { Storage } from './storage.ts';
 export interface OpenOptions {
   /** Seconds since 1970. */
   now: () => number;
+  /** Hears what an operator should know although the store is used. */
+  warn?: (message: string) => void;
+  /** Whether a Redis that may forget what it has acknowledged will do; by default it does not. */
+  mayLoseWrites?: boolean;
 }
 
 /**
@@ -12,7 +16,10 @@ export interface OpenOptions {
  * @throws {AppError} `temporarily_unavailable` when Redis does not answer within two seconds.
  * @throws {Error} with one line for the operator when the store may not or cannot be used.
  */
-export async function openStorage(storeUrl: string, { now }: OpenOptions): Promise<Storage> {
+export async function openStorage(
+  storeUrl: string,
+  { now, warn = () => undefined, mayLoseWrites = false }: OpenOptions,
+): Promise<Storage> {
   const directory = directoryOf(storeUrl);
   if (directory) {
     const { createEmbeddedStorage } = await import('./embedded.ts');
@@ -20,7 +27,7 @@ export async function openStorage(storeUrl: string, { now }: OpenOptions): Promi
   }
   if (/^rediss?(\+sentinel|\+cluster)?:\/\//.test(storeUrl)) {
     const { createRedisStorage } = await import('./redis.ts');
-    return createRedisStorage({ url: storeUrl, now });
+    return createRedisStorage({ url: storeUrl, now, warn, mayLoseWrites });
   }
   throw new Error(
     'STORE_URL must be file:<directory>, redis://host, redis+sentinel://host1,host2/<master> or redis+cluster://host1,host2, the last three with rediss for TLS',

@@ -13,19 +13,27 @@ import { createGate, type Deadline, deadlineIn, isOverdue } from './gate.ts';
 import { checkNames, createSharedReader, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
 import { parseRedisAddress, type RedisAddress } from './redis-address.ts';
 import { createServerClock } from './redis-clock.ts';
+import { createFitness, type Fitness, type Master } from './redis-fitness.ts';
 import { JOIN, keyOfMember, keysAfter, keysBefore, keysOfGroup, memberOf } from './redis-membership.ts';
-import { type Entry, type Json, type Storage, unavailable, type WriteOptions } from './storage.ts';
+import { barrierLine, createMasterWatch, createReplicaWait } from './redis-replication.ts';
+import { type Entry, type Json, type Storage, UnfitStore, unavailable, type WriteOptions } from './storage.ts';
 import { createTurns } from './turns.ts';
 
 export interface RedisStorageOptions {
   url: string;
   now: () => number;
+  /** Hears what an operator should know although we go on. */
+  warn: (message: string) => void;
+  /** Whether a Redis that may forget what it has acknowledged will do. */
+  mayLoseWrites: boolean;
 }
 
 /** How long a record is there, and where it is listed. */
 interface Lasting {
   readonly expiresAt?: number;
   readonly groups?: readonly string[];
+  /** When it was written, if it works once. */
+  readonly once?: number;
 }
 
 /** First line of a record's text; the second is its value. JSON has no line breaks of its own. */
@@ -88,10 +96,18 @@ const TAKE = `${IN_TIME} return { clock, redis.call('GETDEL', KEYS[1]) }`;
 
 /**
  * @throws {AppError} `temporarily_unavailable` when Redis does not answer within two seconds.
- * @throws {Error} with one line for the operator when this Redis may lose what it acknowledged.
+ * @throws {UnfitStore} with one line for the operator when this Redis may lose what it acknowledged, or does not let us work.
  */
-export async function createRedisStorage({ url, now }: RedisStorageOptions): Promise<Storage> {
-  const client = await connect(parseRedisAddress(url));
+export async function createRedisStorage({ url, now, warn, mayLoseWrites }: RedisStorageOptions): Promise<Storage> {
+  const address = parseRedisAddress(url);
+  const fitness = createFitness({ mayLoseWrites, warn });
+  const client = await connect(address, fitness);
+  const barrier = client instanceof Cluster ? undefined : await openBarrier(address);
+  const lines = barrier && !(client instanceof Cluster) ? [barrierLine(client, barrier)] : [];
+  // A node of a cluster has one connection, and so knows what was written over it.
+  const settled = createReplicaWait(() => (client instanceof Cluster ? client.nodes('master') : lines));
+  const master = client instanceof Cluster ? undefined : createMasterWatch({ connection: client, now, warn });
+  if (master) client.on('ready', master.reconnected);
   const gate = createGate();
   const inTurn = createTurns();
   const readShared = createSharedReader();
@@ -126,7 +142,12 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
     const raw = await ask(() => client.get(keyOfRecord(key)));
     if (raw === null) return { raw };
     const header = headerIn(raw);
-    return isLive(header.expiresAt, now()) ? { raw, live: { header, value: valueIn(raw) } } : { raw };
+    return (await isThere(header)) ? { raw, live: { header, value: valueIn(raw) } } : { raw };
+  }
+
+  async function isThere({ expiresAt, once }: Header): Promise<boolean> {
+    if (!isLive(expiresAt, now())) return false;
+    return once === undefined || !master || once >= (await ask(() => master.changedAt()));
   }
 
   /** Removes the memberships of a write that is over. Best effort: readers skip what stays behind. */
@@ -163,6 +184,7 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
     const reply = await inTime(deadline, (until) => client.eval(STORE, keys.length, ...keys, until, ...args));
     const [stored, before] = reply as [0 | 1, string | null];
     if (isCluster && stored === 0 && !kept) await leave(key, header);
+    if (stored === 1) await ask(settled);
     return { stored: stored === 1, before };
   }
 
@@ -186,8 +208,8 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
     const [raw] = (await inTime(deadline, (until) => client.eval(TAKE, 1, keyOfRecord(key), until))) as [string | null];
     if (raw === null) return undefined;
     const header = headerIn(raw);
-    const live = isLive(header.expiresAt, now());
-    await leave(key, header);
+    const live = await isThere(header);
+    await Promise.all([leave(key, header), ask(settled)]);
     return live ? raw : undefined;
   }
 
@@ -198,7 +220,7 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
       while (!isOverdue(deadline)) {
         const { stored, before } = await store(key, { condition, header, text, deadline });
         if (stored) return true;
-        if (before !== null && isLive(headerIn(before).expiresAt, now())) return false;
+        if (before !== null && (await isThere(headerIn(before)))) return false;
         condition = unchanged(before); // may be there and yet gone by our clock: then it is overwritten
       }
       throw unavailable(new Error('too many writers'));
@@ -228,7 +250,7 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
       if (!isName(key)) return undefined;
       return gate.pass(async () => {
         const raw = await ask(() => client.get(keyOfRecord(key)));
-        if (raw === null || !isLive(headerIn(raw).expiresAt, now())) return undefined;
+        if (raw === null || !(await isThere(headerIn(raw)))) return undefined;
         return shared ? readShared(textIn(raw)) : valueIn(raw);
       });
     },
@@ -281,16 +303,33 @@ export async function createRedisStorage({ url, now }: RedisStorageOptions): Pro
 
     async ping() {
       await gate.pass(async () => {
-        await ask(() => refuseUnfit(client));
-        await ask(() => client.set('latchkey:ping', '1', 'EX', MARGIN));
+        await ask(() => fitness.assert(mastersOf(client)));
+        // Whichever node has its slot: one that is gone is noticed.
+        if (isCluster) await Promise.all(CLUSTER_PROBES.map((key) => ask(() => client.set(key, '1', 'EX', 1, 'XX'))));
+        await ask(settled);
       });
     },
 
     async close() {
       await gate.close();
+      barrier?.disconnect();
       client.disconnect();
     },
   };
+}
+
+/** Keys in many slots, that hold nothing. */
+const CLUSTER_PROBES = Array.from({ length: 32 }, (_, index) => `latchkey:record:readiness:${index}`);
+
+function mastersOf(client: Client): Master[] {
+  return client instanceof Cluster ? client.nodes('master') : [client];
+}
+
+/** Waiting for replicas holds up whatever comes after it on the same connection. */
+async function openBarrier(address: RedisAddress): Promise<Redis> {
+  const barrier = createClient(address) as Redis;
+  await firstConnection(barrier, address.hosts);
+  return barrier;
 }
 
 function rawOf(header: Header, text: string): string {
@@ -314,8 +353,8 @@ function keyOfRecord(key: string): string {
 }
 
 /** Its groups are entered anew, whatever entries an earlier write has left there. */
-function newHeader({ expiresAt, groups = [] }: Lasting): Header {
-  const lasting = expiresAt === undefined ? {} : { expiresAt };
+function newHeader({ expiresAt, once, groups = [] }: Lasting): Header {
+  const lasting = { ...(expiresAt !== undefined && { expiresAt }), ...(once !== undefined && { once }) };
   return groups.length === 0 ? lasting : { ...lasting, groups, id: randomBytes(9).toString('base64url') };
 }
 
@@ -329,6 +368,7 @@ function lastingOf(options: WriteOptions, now: number): Lasting {
   return {
     ...(expiresAt !== undefined && { expiresAt }),
     ...(options.groups && { groups: options.groups }),
+    ...(options.once && { once: now }),
   };
 }
 
@@ -337,7 +377,7 @@ async function ask<T>(command: () => Promise<T>): Promise<T> {
   try {
     return await command();
   } catch (error) {
-    throw error instanceof AppError ? error : outageOf(error);
+    throw error instanceof AppError ? error : error instanceof UnfitStore ? unavailable(error) : outageOf(error);
   }
 }
 
@@ -348,11 +388,13 @@ function outageOf(error: unknown): AppError {
 }
 
 /** Connected, checked, and from now on reconnecting by itself for ever. */
-async function connect(address: RedisAddress): Promise<Client> {
+async function connect(address: RedisAddress, fitness: Fitness): Promise<Client> {
   const client = createClient(address);
   try {
     await firstConnection(client, address.hosts);
-    await refuseUnfit(client);
+    await fitness.assert(mastersOf(client)).catch((error) => {
+      throw error instanceof UnfitStore ? error : outageOf(error);
+    });
   } catch (error) {
     client.disconnect();
     throw error;
@@ -441,44 +483,4 @@ function firstConnection(client: Client, hosts: string): Promise<void> {
     });
     client.connect().catch(() => undefined); // tries again by itself
   });
-}
-
-/**
- * Refuses a Redis that drops records when memory is short, keeps nothing over a restart, or is too old for our commands.
- * What a provider hides is trusted.
- * @throws {Error} with the reason, for the operator.
- */
-async function refuseUnfit(client: Client): Promise<void> {
-  const masters = client instanceof Cluster ? client.nodes('master') : [client];
-  await Promise.all(
-    masters.map(async (master) => {
-      const unfit = await unfitness(master);
-      if (unfit) throw new Error(`STORE_URL: this Redis ${unfit}`);
-    }),
-  );
-}
-
-async function unfitness(master: Redis): Promise<string | undefined> {
-  const info = (await hiddenIfForbidden(master.info())) ?? '';
-  const [version, policy] = [settingIn(info, 'redis_version'), settingIn(info, 'maxmemory_policy')];
-  const [major = 7, minor = 0] = version?.split('.').map(Number) ?? [];
-  if (major * 100 + minor < 602) return `is version ${version}; 6.2 is the oldest that will do`;
-  if (policy && policy !== 'noeviction') return `evicts records (maxmemory-policy ${policy}); it must be noeviction`;
-  if (settingIn(info, 'aof_enabled') === '1') return undefined;
-  const snapshots = (await hiddenIfForbidden(master.config('GET', 'save'))) as string[] | undefined;
-  return snapshots?.[1] === '' ? 'keeps nothing over a restart; set "appendonly yes"' : undefined;
-}
-
-function settingIn(info: string, name: string): string | undefined {
-  return new RegExp(`^${name}:(.*?)\\r?$`, 'm').exec(info)?.[1];
-}
-
-/** Managed services forbid CONFIG, some INFO: by access rule or by taking the command away. */
-async function hiddenIfForbidden<T>(reply: Promise<T>): Promise<T | undefined> {
-  try {
-    return await reply;
-  } catch (error) {
-    if (/^(NOPERM|ERR unknown command)/.test((error as Error).message)) return undefined;
-    throw outageOf(error);
-  }
 }

@@ -19,6 +19,8 @@ export interface WriteOptions {
   ttl?: number;
   /** Groups the record is listed under, such as `account:<id>`. Kept until the record is deleted or expires. */
   groups?: readonly string[];
+  /** What works once: it is gone for good when the engine cannot tell any more whether it was used. */
+  once?: boolean;
 }
 
 export interface GetOptions {
@@ -83,11 +85,16 @@ export interface Storage {
    */
   list(group: string, options?: ListOptions): Promise<Page>;
 
-  /** Resolves when the engine can take writes now. */
+  /** Resolves when the engine can take writes now, and is set up as it must be: the `cause` is an `UnfitStore` when it is not. */
   ping(): Promise<void>;
 
   /** Finishes acknowledged work and lets go of files and sockets. Verbs reject afterwards. */
   close(): Promise<void>;
+}
+
+/** A store that the operator has to change, or to allow something; the message says what, and is fit for anybody. */
+export class UnfitStore extends Error {
+  override readonly name = 'UnfitStore';
 }
 
 /** How every engine says that it is out of reach. `cause` is for the log only. */

@@ -74,6 +74,7 @@ export async function startRedisSentinel({ settings, passwords }: SentinelOption
   const replica = await startRedis({ replicaof: `127.0.0.1 ${masterPort}`, ...auth, ...(await settings?.()) });
   const asking = passwords ? ['-a', passwords.server, '--no-auth-warning'] : [];
   while (!(await replica.command(...asking, 'info', 'replication')).includes('master_link_status:up')) await sleep(50);
+  while (!(await master.command(...asking, 'info', 'replication')).includes('state=online')) await sleep(50);
   const port = await freePort();
   const directory = mkdtempSync(join(tmpdir(), 'latchkey-redis-'));
   const lines = [
