@@ -20,6 +20,7 @@ import { apiRoutes } from './api/routes.ts';
 import { createAudit } from './audit.ts';
 import { rotatesRefreshTokens } from './clients/client.ts';
 import { createClients } from './clients/clients.ts';
+import { createJudgeSecret } from './clients/secret-judge.ts';
 import { wallClock as now } from './clock.ts';
 import type { Config } from './config.ts';
 import { createAppTokens } from './credentials/app-tokens.ts';
@@ -274,6 +275,7 @@ export async function createApp(
   const views = await createViews({ directory: VIEWS, assets });
   const errors = createErrorAnswers({ views, log });
   const throttle = createThrottle({ storage, now });
+  const judgeSecret = createJudgeSecret(throttle);
   const mail = createMail({
     queue: createMailQueue({ storage, sealing, now }),
     compose: createComposer({ view: views.compose, issuer, now }),
@@ -383,6 +385,7 @@ export async function createApp(
       claims: async (account) => claimsOf(account, await findOrganization(account.organizationId)),
       loadExistingGrant: grants.loadExisting,
       consent: grants,
+      judgeSecret,
       introspectsAll: async (clientId) => (await clients.findActive(clientId))?.introspection === true,
       exchange: exchange.forClient,
       sendLogout: backchannelLogout.send,
@@ -436,6 +439,7 @@ export async function createApp(
     tokens: ssoTokens,
     partners,
     audit,
+    judgeSecret,
   });
   const signInAtOnce = createSignInAtOnce({ listener: () => app.callback(), provider: engine.provider });
 
@@ -449,13 +453,13 @@ export async function createApp(
     .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies })) // before anything reads the request
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
     .use(plainBody) // not before what proxies ask with the headers of another request
-    .use(introspectionRoutes({ issuer, clients, verifier, findRefreshToken }).routes())
+    .use(introspectionRoutes({ issuer, clients, verifier, judgeSecret, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
     .use(ssoRoutes({ partnerSignIn, tokens: ssoTokens, issue: issueAccessToken, sessions, throttle, audit }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(leakedSecretsRoutes({ personalTokens, appTokens, throttle }).routes())
     .use(docsRoutes({ issuer, assets }).routes())
-    .use(feedRoutes({ clients, withdrawals }).routes())
+    .use(feedRoutes({ clients, withdrawals, judgeSecret }).routes())
     .use(assets.serve)
     .use(healthRoutes({ storage, isStopping }).routes())
     .use(setupRoutes({ issuer, setup, views }).routes())
@@ -537,6 +541,9 @@ export async function createApp(
       }).routes(),
     )
     .use(engine.handle); // last: answers what is left
+
+  // With the wrong secret key every sign-in would fail: better not to start. From now on keys are known, whatever the store does.
+  await engine.provider();
 
   const schedule = createSchedule({ storage, now, log });
   schedule.every('mail', { seconds: 30 }, mail.deliverDue);

@@ -55,8 +55,6 @@ function openLog(level: string): Log {
 
 async function serve(config: Config, { log, end }: Log): Promise<void> {
   const directory = await openDirectory(config, { warn: (message) => log.warn(message) });
-  // With the wrong secret key every sign-in would fail; better not to start.
-  if ((await directory.signingKeys.generation()) > 0) await directory.signingKeys.load();
   const { app, background } = await createApp(directory, { config, log, isStopping: () => door.isClosing() });
   const server = createServer(LIMITS, app.callback());
   const door = createDoor(server);

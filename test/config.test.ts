@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
 import { ConfigError, readConfig } from '../src/config.ts';
-import { embeddedStore, startProcess } from './support/app.ts';
+import { embeddedStore, SECRET_KEY, startProcess } from './support/app.ts';
 
 const KEY = randomBytes(32).toString('base64url');
 
@@ -78,7 +78,7 @@ describe('settings', () => {
     const { port } = new URL(first.url);
     const start = async (environment: Record<string, string>) => {
       const child = spawn(process.execPath, ['src/main.ts'], {
-        env: { PATH: process.env.PATH, STORE_URL: store.storeUrl, SECRET_KEY: KEY, PORT: port, ...environment },
+        env: { PATH: process.env.PATH, STORE_URL: store.storeUrl, SECRET_KEY, PORT: port, ...environment },
         stdio: ['ignore', 'pipe', 'pipe'],
       });
       const [[status], printed] = await Promise.all([once(child, 'exit'), text(child.stderr)]);

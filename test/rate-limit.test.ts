@@ -52,6 +52,24 @@ describe('the throttle', () => {
       expect(await outcomeOf(use('b'))).to.equal('too_many_requests');
     });
 
+    it('judges nothing beyond the limit, however many ask at once, and makes the right ones wait only', async () => {
+      let judged = 0;
+      const judge = (isRight: boolean, key: string) =>
+        people.throttle.judge(RULE, { key }, async () => {
+          judged += 1;
+          return isRight;
+        });
+      const right = await Promise.all(Array.from({ length: 40 }, () => judge(true, 'right')));
+      expect(right).to.deep.equal(Array(40).fill(true));
+      judged = 0;
+      const wrong = await Promise.all(Array.from({ length: 40 }, () => outcomeOf(judge(false, 'wrong'))));
+      expect(judged).to.equal(3);
+      expect(wrong.filter((outcome) => outcome === 'too_many_requests')).to.have.length(37);
+      expect(await outcomeOf(judge(true, 'wrong')), 'right, but too late').to.equal('too_many_requests');
+      people.clock.time += 60;
+      expect(await judge(true, 'wrong')).to.equal(true);
+    });
+
     it('counts each key, source and rule by itself', async () => {
       const once: Rule = { name: 'once', limit: 1, window: 60 };
       await people.throttle.consume(once, { key: 'c', source: '192.0.2.1' });

@@ -6,6 +6,7 @@ import type Koa from 'koa';
 import type { Account } from '../accounts/account.ts';
 import { displayName } from '../accounts/account.ts';
 import type { Origin } from '../audit.ts';
+import { AppError } from '../errors.ts';
 import type { Views } from '../http/views.ts';
 import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
 import { whenIn } from './when.ts';
@@ -109,7 +110,9 @@ export function createConsole<Section extends string, Notice extends string>(
     },
 
     async finishSignIn(ctx) {
-      if (ctx.query.error === undefined) return ctx.redirect(localPath(ctx.query.state, issuer));
+      const { error } = ctx.query;
+      if (error === undefined) return ctx.redirect(localPath(ctx.query.state, issuer));
+      if (error !== 'access_denied') throw unfinished(error);
       // Who was asked for the password again, and would not, is still signed in.
       if (await visitorOf(ctx)) return ctx.redirect(START);
       await views.render(ctx, 'interaction/logged-out');
@@ -134,6 +137,13 @@ export function createConsole<Section extends string, Notice extends string>(
       ctx.redirect(path);
     },
   };
+}
+
+/** Nobody said no: the sign-in could not be carried out. */
+function unfinished(error: unknown): AppError {
+  if (error === 'temporarily_unavailable')
+    return new AppError('temporarily_unavailable', 'the sign-in could not be carried out; try again in a moment');
+  return new AppError('interaction_expired', 'the sign-in could not be finished; begin again');
 }
 
 /** Every form is answered where its page is. */

@@ -3,7 +3,7 @@ import { AppError } from '../errors.ts';
 import { type Storage, UnfitStore } from '../storage/storage.ts';
 
 /** Milliseconds for which what was seen is answered: however many ask, the store is looked at once. */
-const LOOK_EVERY = 1_000;
+const LOOK_EVERY = 500;
 
 /**
  * For whoever restarts or balances processes: live while the process answers, ready while its store takes writes, keeps them, and it

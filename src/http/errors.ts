@@ -43,6 +43,10 @@ export function createErrorAnswers({ views, log }: { views: Views; log: Logger }
     return reference;
   }
 
+  function noteOwn(ctx: Koa.Context, { code, status, cause }: AppError): void {
+    if (status >= 500) note(ctx, { code, status, cause });
+  }
+
   async function renderPage(ctx: Koa.Context, report: ErrorReport): Promise<void> {
     const reference = note(ctx, report);
     ctx.status = report.status;
@@ -73,8 +77,10 @@ export function createErrorAnswers({ views, log }: { views: Views; log: Logger }
           throw new AppError('method_not_allowed', `${ctx.method} is not possible here`);
         // The protocol engine answers its failures itself, and leaves what happened in `ctx.state.failure`.
         const { status, body, state } = ctx;
-        if (status >= 500 && body?.error && !noted.has(ctx.req))
-          note(ctx, { code: body.error, status, cause: state.failure });
+        if (noted.has(ctx.req)) return;
+        if (status >= 500 && body?.error) note(ctx, { code: body.error, status, cause: state.failure });
+        // It may also have sent the browser back to the app with it.
+        else if (status < 400 && state.failure !== undefined) noteOwn(ctx, asAppError(state.failure));
       } catch (error) {
         await answer(ctx, asAppError(error));
       }

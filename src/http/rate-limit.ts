@@ -45,12 +45,27 @@ export interface Throttle {
   check(rule: Rule, counted: Counted): Promise<void>;
   /** Gives one back that somebody used up and does not need any more, whichever window it is of. */
   giveBack(rule: Rule, counted: Counted): Promise<void>;
+  /**
+   * Judges a proof that may be a guess, unless as many as the limit were wrong; a wrong one is counted before anybody hears of it.
+   * Those under judgement count as wrong until they are known to be right, and the ones beyond the limit wait for them.
+   * @throws {AppError} `too_many_requests`, whether it would have been right or wrong.
+   */
+  judge(rule: Rule, counted: Counted, isRight: () => boolean | Promise<boolean>): Promise<boolean>;
   /** Forgets what was counted. */
   clear(rule: Rule, counted: Counted): Promise<void>;
 }
 
 const Count = z.object({ used: z.int().nonnegative(), until: z.int() });
 type Count = z.infer<typeof Count>;
+
+async function verdictOn(
+  isRight: () => boolean | Promise<boolean>,
+  countWrong: () => Promise<unknown>,
+): Promise<boolean> {
+  if (await isRight()) return true;
+  await countWrong();
+  return false;
+}
 
 /** What a site may, in limits of one network. */
 const SITE_FACTOR = 4;
@@ -77,7 +92,21 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
     return { refund: () => refund(storageKey, written.until) };
   }
 
-  return {
+  /** How many are left of all the limits. @throws {AppError} `too_many_requests` when one has been reached. */
+  async function left(counters: readonly Counter[]): Promise<number> {
+    const each = counters.map(async ({ storageKey, rule }) => {
+      const count = await read(storageKey);
+      const next = count && oneMore(count, rule, now());
+      if (count && !next) throw tooMany(count.until, now());
+      return rule.limit - (next ? next.used - 1 : 0);
+    });
+    return Math.min(...(await Promise.all(each)));
+  }
+
+  /** What is being judged in this process, of each that is counted together. */
+  const underJudgement = new Map<string, Set<Promise<unknown>>>();
+
+  const throttle: Throttle = {
     async consume(rule, counted) {
       const used: Consumption[] = [];
       const refundAll = async () => {
@@ -100,6 +129,23 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
       }
     },
 
+    async judge(rule, counted, isRight) {
+      const counters = countersOf(rule, counted);
+      const key = counters.map(({ storageKey }) => storageKey).join();
+      const others = underJudgement.get(key) ?? new Set<Promise<unknown>>();
+      underJudgement.set(key, others);
+      while ((await left(counters)) <= others.size) await Promise.race(others);
+      const verdict = verdictOn(isRight, () => throttle.consume(rule, counted));
+      const settled = verdict
+        .catch(() => undefined)
+        .then(() => {
+          others.delete(settled);
+          if (others.size === 0 && underJudgement.get(key) === others) underJudgement.delete(key);
+        });
+      others.add(settled);
+      return verdict;
+    },
+
     async giveBack(rule, counted) {
       const isNow = ({ until }: Count) => until > now();
       for (const { storageKey } of countersOf(rule, counted))
@@ -111,6 +157,7 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
       await storage.delete(own.storageKey);
     },
   };
+  return throttle;
 }
 
 interface Counter {

@@ -302,14 +302,34 @@ export async function outage<T>(work: Promise<T>): Promise<T> {
   try {
     return await work;
   } catch (error) {
-    if (!(error instanceof AppError)) throw error;
-    throw Object.assign(new errors.CustomOIDCProviderError(error.code, error.message), {
-      cause: error,
-      status: error.status,
-      statusCode: error.status,
-      expose: error.code !== 'server_error',
-      // An answer of ours, with its status; an app could do nothing about it.
-      allow_redirect: false,
-    });
+    throw asEngineError(error);
   }
+}
+
+/** The same for whatever of ours the engine calls: all functions of an object, and of the objects in it. */
+export function withOutages<T extends object>(callbacks: T): T {
+  const speaking = (value: unknown): unknown => {
+    if (typeof value === 'function') return (...args: unknown[]) => answering(() => value(...args));
+    return value && Object.getPrototypeOf(value) === Object.prototype ? withOutages(value) : value;
+  };
+  return Object.fromEntries(Object.entries(callbacks).map(([name, value]) => [name, speaking(value)])) as T;
+}
+
+function answering(call: () => unknown): unknown {
+  try {
+    const answer = call();
+    return answer instanceof Promise ? outage(answer) : answer;
+  } catch (error) {
+    throw asEngineError(error);
+  }
+}
+
+function asEngineError(error: unknown): unknown {
+  if (!(error instanceof AppError)) return error;
+  return Object.assign(new errors.CustomOIDCProviderError(error.code, error.message), {
+    cause: error,
+    status: error.status,
+    statusCode: error.status,
+    expose: error.code !== 'server_error',
+  });
 }

@@ -3,6 +3,7 @@
  * things done to it from outside. Owns when the engine is made anew: its keys and scopes are fixed when it is constructed,
  * which costs a millisecond, so a change of either swaps the instance behind this handler.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type Koa from 'koa';
 import compose from 'koa-compose';
 import type Provider from 'oidc-provider';
@@ -14,7 +15,7 @@ import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { AppsAccess } from './app-access.ts';
 import { acceptHintWithClientId } from './id-token-audience.ts';
 import { wasReplaced } from './merging.ts';
-import { AMR_SSO, createProvider, type ProviderOptions, ROUTES } from './provider.ts';
+import { AMR_SSO, CONSOLE_CLIENT_ID, createProvider, type ProviderOptions, ROUTES } from './provider.ts';
 import { createResume } from './resume.ts';
 import type { Sessions } from './sessions.ts';
 import type { SigningKeys } from './signing-keys.ts';
@@ -41,6 +42,9 @@ const STATIC_DOCUMENTS: ReadonlySet<string> = new Set([
   '/.well-known/oauth-authorization-server',
   ROUTES.jwks,
 ]);
+
+/** Milliseconds that they wait for the store. */
+const PATIENCE_MS = 200;
 
 export interface EngineOptions {
   audit: Audit;
@@ -69,11 +73,8 @@ export function createEngine(options: EngineOptions): Engine {
     return `${generation} ${scopes}`;
   }
 
-  async function refresh({ mayBeStale = false } = {}) {
-    const now = await version().catch((error) => {
-      if (!mayBeStale || !current) throw error;
-      return current.version;
-    });
+  async function refresh() {
+    const now = await version();
     if (current?.version === now) return current;
     // Read after the version: should something change in between, the next request makes the engine anew.
     const [{ keys }, names] = await Promise.all([signingKeys.load(), permissions.names()]);
@@ -81,6 +82,13 @@ export function createEngine(options: EngineOptions): Engine {
     watch(provider);
     current = { version: now, provider, handle: compose(provider.middleware as Koa.Middleware[]) };
     return current;
+  }
+
+  /** The one of now, or the last one when the store does not answer soon. */
+  async function latest() {
+    if (!current) return refresh();
+    const known = current;
+    return Promise.race([refresh().catch(() => known), sleep(PATIENCE_MS, known, { ref: false })]);
   }
 
   /** @throws {AppError} `too_many_requests` beyond the limit. */
@@ -113,9 +121,10 @@ export function createEngine(options: EngineOptions): Engine {
     async handle(ctx, next) {
       const context = ctx as unknown as KoaContextWithOIDC;
       if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
-      const { handle, provider } = await refresh({ mayBeStale: STATIC_DOCUMENTS.has(ctx.path) });
+      const { handle, provider } = STATIC_DOCUMENTS.has(ctx.path) ? await latest() : await refresh();
       if (ctx.path.startsWith(`${ROUTES.authorization}/`)) await beforeResume(ctx, provider);
       await handle(ctx, next);
+      if (isOwnRequest(context)) throwFailure(ctx);
       hideFromNullOrigin(ctx);
       keepNewerCookie(ctx, context);
       const target = formTargetOf(context);
@@ -141,6 +150,19 @@ export function createEngine(options: EngineOptions): Engine {
       return { account, signedInAt: isWordOfPartner ? 0 : loginTs, uid };
     },
   };
+}
+
+/** An app is told of our trouble at its own address; our own pages would only be told what we know. */
+function isOwnRequest({ oidc, status }: KoaContextWithOIDC): boolean {
+  return oidc?.client?.clientId === CONSOLE_CLIENT_ID && status < 400;
+}
+
+/** @throws what was no fault of the request. */
+function throwFailure(ctx: Koa.Context): void {
+  const failure = ctx.state.failure as (Error & { expose?: boolean }) | undefined;
+  if (!failure || (failure.expose && !(failure.cause instanceof AppError))) return;
+  for (const name of ['Location', 'Set-Cookie']) ctx.remove(name);
+  throw failure;
 }
 
 const isToWait = ({ status }: Koa.Context) => status === 429 || status === 503;

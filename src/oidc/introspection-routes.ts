@@ -3,7 +3,8 @@ import { text } from 'node:stream/consumers';
 import Router from '@koa/router';
 import type Koa from 'koa';
 import type { Client } from '../clients/client.ts';
-import { type Clients, isClientSecret } from '../clients/clients.ts';
+import type { Clients } from '../clients/clients.ts';
+import type { JudgeSecret } from '../clients/secret-judge.ts';
 import type { Verified, Verifier } from '../credentials/verify.ts';
 import { AppError } from '../errors.ts';
 import { basicCredentials } from '../http/authorization.ts';
@@ -17,6 +18,7 @@ export interface IntrospectionRoutesOptions {
   issuer: string;
   clients: Pick<Clients, 'findActive'>;
   verifier: Verifier;
+  judgeSecret: JudgeSecret;
   findRefreshToken: EngineTokens['findRefreshToken'];
 }
 
@@ -28,6 +30,7 @@ export function introspectionRoutes({
   issuer,
   clients,
   verifier,
+  judgeSecret,
   findRefreshToken,
 }: IntrospectionRoutesOptions): Router {
   const router = new Router();
@@ -50,8 +53,12 @@ export function introspectionRoutes({
   async function authenticated(ctx: Koa.Context): Promise<Client | undefined> {
     const [id, secret] = basicCredentials(ctx.req);
     const client = id === undefined ? undefined : await clients.findActive(id);
-    const digests = client?.secrets.map(({ digest }) => digest) ?? [];
-    return secret !== undefined && isClientSecret(digests, secret) ? client : undefined;
+    if (!client || secret === undefined) return undefined;
+    const digests = client.secrets.map(({ digest }) => digest);
+    if (await judgeSecret({ clientId: client.id, digests, presented: secret, source: ctx.ip })) return client;
+    // The engine has the words for it, and need not judge again.
+    ctx.state.wrongSecret = true;
+    return undefined;
   }
 
   return router;

@@ -6,8 +6,9 @@
 import type { Adapter, Client, Configuration, ErrorOut, JWK, KoaContextWithOIDC, ResponseType } from 'oidc-provider';
 import Provider, { errors } from 'oidc-provider';
 import { type Account, BUILT_IN_PERMISSION } from '../accounts/account.ts';
-import { isClientSecret } from '../clients/clients.ts';
+import type { JudgeSecret } from '../clients/secret-judge.ts';
 import type { Exchange } from '../credentials/exchange.ts';
+import { withOutages } from './adapter.ts';
 import { type BackchannelLogout, sendBackchannelLogouts } from './backchannel-logout.ts';
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
@@ -87,6 +88,8 @@ export interface ProviderOptions {
   claims: (account: Account) => Promise<{ sub: string } & Record<string, unknown>>;
   loadExistingGrant: NonNullable<Configuration['loadExistingGrant']>;
   consent: ConsentPolicy;
+  /** Whether what an app presents is its secret; counts what is not. */
+  judgeSecret: JudgeSecret;
   /** Whether an app may introspect tokens that were not issued to it. */
   introspectsAll: (clientId: string) => Promise<boolean>;
   /** Swaps a token of an identity provider for an access token. */
@@ -99,7 +102,8 @@ export interface ProviderOptions {
   sendLogout: BackchannelLogout['send'];
 }
 
-export function createProvider(options: ProviderOptions): Provider {
+export function createProvider(given: ProviderOptions): Provider {
+  const options = withOutages(given);
   const { issuer, pages } = options;
   const secure = issuer.startsWith('https:');
   const cookie = { httpOnly: true, sameSite: 'lax', secure, signed: true, overwrite: true } as const;
@@ -220,7 +224,7 @@ export function createProvider(options: ProviderOptions): Provider {
   mergeWrites(provider);
   shareSuccessors(provider, options.useRefreshToken);
   registerTokenExchange(provider, options.exchange);
-  compareSecretsAsDigests(provider);
+  compareSecretsAsDigests(provider, options.judgeSecret);
   allowLoopbackForImplicit(provider);
   answerTrials(provider);
   issueAudienceAsArray(provider);
@@ -305,12 +309,15 @@ function isShallow(value: unknown, levels: number): boolean {
 }
 
 /** The adapter hands the engine the digests of an app's secrets in place of a secret. */
-function compareSecretsAsDigests(provider: Provider): void {
+function compareSecretsAsDigests(provider: Provider, judgeSecret: JudgeSecret): void {
   const { prototype } = provider.Client as unknown as {
-    prototype: { compareClientSecret(presented: string): boolean };
+    prototype: { compareClientSecret(presented: string): Promise<boolean> };
   };
-  prototype.compareClientSecret = function (this: { clientSecret?: string }, presented) {
-    return isClientSecret(this.clientSecret?.split(' ') ?? [], presented);
+  prototype.compareClientSecret = async function (this: { clientId: string; clientSecret?: string }, presented) {
+    const { ip = '', state } = Provider.ctx ?? {};
+    if (state?.wrongSecret) return false;
+    const digests = this.clientSecret?.split(' ') ?? [];
+    return judgeSecret({ clientId: this.clientId, digests, presented, source: ip });
   };
 }
 

@@ -25,7 +25,7 @@ export function watch(provider: Provider): void {
   }
 }
 
-/** What the engine says when it answers with an error as JSON. */
+/** What the engine says when it answers with an error, as JSON or by sending the browser back to the app. */
 const FAILURES = [
   'server_error',
   'authorization.error',

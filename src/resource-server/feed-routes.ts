@@ -6,7 +6,7 @@ import { PassThrough } from 'node:stream';
 import Router from '@koa/router';
 import type Koa from 'koa';
 import type { Clients } from '../clients/clients.ts';
-import { isClientSecret } from '../clients/clients.ts';
+import type { JudgeSecret } from '../clients/secret-judge.ts';
 import { AppError } from '../errors.ts';
 import { basicCredentials } from '../http/authorization.ts';
 import type { Withdrawals } from './withdrawals.ts';
@@ -17,9 +17,10 @@ const HEARTBEAT_MS = 5_000;
 export interface FeedRoutesOptions {
   clients: Pick<Clients, 'findActive'>;
   withdrawals: Withdrawals;
+  judgeSecret: JudgeSecret;
 }
 
-export function feedRoutes({ clients, withdrawals }: FeedRoutesOptions): Router {
+export function feedRoutes({ clients, withdrawals, judgeSecret }: FeedRoutesOptions): Router {
   const router = new Router();
 
   router.get('/identity/introspect/feed', async function streamWithdrawals(ctx) {
@@ -51,7 +52,11 @@ export function feedRoutes({ clients, withdrawals }: FeedRoutesOptions): Router 
     const [id, secret] = basicCredentials(ctx.req);
     const client = id === undefined ? undefined : await clients.findActive(id);
     const digests = client?.secrets.map(({ digest }) => digest) ?? [];
-    if (client?.introspection && secret !== undefined && isClientSecret(digests, secret)) return;
+    const isProven =
+      client?.introspection === true &&
+      secret !== undefined &&
+      (await judgeSecret({ clientId: client.id, digests, presented: secret, source: ctx.ip }));
+    if (isProven) return;
     throw new AppError('invalid_client', 'only for apps that may introspect every token');
   }
 

@@ -5,10 +5,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import type { ObservedWrite } from '../storage/observed.ts';
+import { createRounds } from '../storage/rounds.ts';
 import type { Storage } from '../storage/storage.ts';
 
 /** Milliseconds between two looks; well under the second within which an API has to know. */
 const INTERVAL_MS = 250;
+/** How often a count that failed is tried again: longer than any API remembers. */
+const LATE_ATTEMPTS = 2_000;
 const KEY = 'withdrawals';
 
 const CHANGED = /^(account|client|ended-family|personal-token):/;
@@ -21,7 +24,7 @@ export function isWithdrawal({ verb, key }: ObservedWrite): boolean {
 }
 
 export interface Withdrawals {
-  /** Counts one, for every process to see. */
+  /** Counts what has happened, for every process to see; later, when the store does not let us now. */
   note(): Promise<void>;
   /** The count now. */
   count(): Promise<number>;
@@ -37,11 +40,35 @@ export function createWithdrawals(storage: Storage): Withdrawals {
       .parse(await storage.get(KEY));
   }
 
+  /** One write for all who wait, so that processes with much to count seldom meet at the record. */
+  const countAll = createRounds(async () => {
+    await storage.update(KEY, (current) => z.int().default(0).parse(current) + 1);
+  });
+  let missed = false;
+  let isCatchingUp = false;
+
+  /** What was taken away is gone, and must not be reported as if it were not: it is counted as soon as the store lets us. */
+  async function catchUp(): Promise<void> {
+    if (isCatchingUp) return;
+    isCatchingUp = true;
+    for (let attempt = 0; missed && attempt < LATE_ATTEMPTS; attempt++) {
+      await sleep(INTERVAL_MS, undefined, { ref: false });
+      missed = false;
+      await countAll().catch(() => {
+        missed = true;
+      });
+    }
+    isCatchingUp = false;
+  }
+
   return {
     count,
 
     async note() {
-      await storage.update(KEY, (current) => z.int().default(0).parse(current) + 1);
+      await countAll().catch(() => {
+        missed = true;
+        void catchUp();
+      });
     },
 
     async *watch(signal) {

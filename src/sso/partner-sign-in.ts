@@ -9,6 +9,7 @@ import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
 import { type Clients, isClientSecret } from '../clients/clients.ts';
 import type { PartnerSignIn as Ceiling } from '../clients/partner-sign-in.ts';
+import type { JudgeSecret } from '../clients/secret-judge.ts';
 import { AppError } from '../errors.ts';
 import type { Partners } from './partners.ts';
 import type { SsoTokens } from './sso-tokens.ts';
@@ -46,7 +47,7 @@ export interface SignIn {
 
 export interface PartnerSignIn {
   /** @throws {AppError} `invalid_client`, which does not say what of it was wrong. */
-  authenticate(credentials: Credentials): Promise<PartnerClient>;
+  authenticate(credentials: Credentials, source: string): Promise<PartnerClient>;
   /**
    * The person's account, made or brought up to date.
    * @throws {AppError} `access_denied` for somebody whom this app may not sign in; `invalid_scope`; `invalid_request` naming the field.
@@ -85,10 +86,11 @@ export interface PartnerSignInOptions {
   tokens: SsoTokens;
   partners: Partners;
   audit: Audit;
+  judgeSecret: JudgeSecret;
 }
 
 export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignIn {
-  const { accounts, clients, organizationName, tokens, partners, audit } = options;
+  const { accounts, clients, organizationName, tokens, partners, audit, judgeSecret } = options;
 
   async function partnerOf(clientId: string, organizationId: string): Promise<PartnerClient | undefined> {
     const [client, organization] = await Promise.all([clients.findActive(clientId), organizationName(organizationId)]);
@@ -174,13 +176,16 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
   return {
     note,
 
-    async authenticate({ clientId = '', secret = '', organizationId = '' }) {
+    async authenticate({ clientId = '', secret = '', organizationId = '' }, source) {
       const [client, organization] = await Promise.all([
         clients.findActive(clientId),
         organizationName(organizationId),
       ]);
       // Compared even when there is nothing to compare with: how long it takes says nothing.
-      const isProven = isClientSecret(client?.secrets.map(({ digest }) => digest) ?? [NO_DIGEST], secret);
+      const digests = client?.secrets.map(({ digest }) => digest) ?? [NO_DIGEST];
+      const isProven = client
+        ? await judgeSecret({ clientId, digests, presented: secret, source })
+        : isClientSecret(digests, secret);
       if (client && isProven && organization !== undefined && mayActFor(client, organizationId)) return client;
       throw new AppError(
         'invalid_client',

@@ -103,7 +103,7 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
       ctx.set('Cache-Control', 'no-store');
       await readForm(ctx, async () => {});
       const credentials = credentialsIn(ctx);
-      const client = await partnerSignIn.authenticate(credentials).catch((error) => refuse(ctx, error));
+      const client = await partnerSignIn.authenticate(credentials, ctx.ip).catch((error) => refuse(ctx, error));
       await throttle.consume(rateOf(client), { key: client.id });
       await handle(ctx, { client, organizationId: credentials.organizationId ?? '' });
     };

@@ -253,11 +253,24 @@ describe('an attacker who guesses secrets', () => {
     }
   });
 
-  it('stops nobody else, not even the app that is guessed at', async () => {
-    const { other } = protocol;
-    for (const source of ['192.0.2.1', '192.0.2.2']) {
+  it('judges nothing more from there, not even the right secret, and says when it will', async () => {
+    const headers = { 'x-forwarded-for': '192.0.2.1' };
+    for (const path of ['introspect', 'token', 'revoke']) {
+      const params = ENDPOINTS[path]?.(protocol.other) ?? {};
+      const answer = await protocol.post(path, protocol.other, params, { headers });
+      expect(answer.status, path).to.equal(429);
+      expect(Number(answer.headers['retry-after']), path).to.be.within(1, 60);
+    }
+  });
+
+  it('stops no other app there, and the app that is guessed at nowhere else', async () => {
+    const [other] = [await protocol.target.client({})];
+    for (const [client, source] of [
+      [other, '192.0.2.1'],
+      [protocol.other, '192.0.2.2'],
+    ] as const) {
       const headers = { 'x-forwarded-for': source };
-      const answer = await protocol.post('introspect', other, { token: 'x' }, { headers });
+      const answer = await protocol.post('introspect', client, { token: 'x' }, { headers });
       expect(jsonIn(answer)).to.deep.equal({ active: false });
     }
     expect(await guess('token', '192.0.2.2')).to.include(401);

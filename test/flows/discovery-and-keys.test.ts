@@ -156,7 +156,7 @@ onEachEngine((openStore) => {
       const answers = await Promise.all(paths.map((path) => ask(path)));
       for (const [index, { location, body, cookies }] of answers.entries())
         for (const part of [location, body, cookies])
-          expect(part, paths[index]).not.to.match(/evil\.example|https:\/\/localhost|:444/);
+          expect(part, paths[index]).not.to.match(/evil\.example|https:\/\/localhost|:444\b/);
       expect(JSON.parse(answers[0]?.body ?? '').issuer).to.equal(app.issuer);
 
       const [, cookie = ''] = /(latchkey-interaction=[^;]+)/.exec(answers[6]?.cookies ?? '') ?? [];

@@ -79,6 +79,8 @@ describe('while Redis', () => {
   }
 
   async function expectOutage(): Promise<void> {
+    // Whoever asks twice in half a second gets the same answer.
+    await sleep(600);
     const all = Object.entries(await requests());
     const answers = await Promise.all(
       all.map(async ([name, request]) => {
@@ -125,6 +127,28 @@ describe('while Redis', () => {
     await redis.kill();
     await expectOutage();
     await redis.start();
+    await expectRecovery();
+  }).timeout(20_000);
+
+  it('hangs, a process that has answered nothing yet answers with its keys at once', async () => {
+    const fresh = await startProcess({
+      storeUrl: redis.url,
+      directory: redis.directory,
+      remove: async () => undefined,
+    });
+    redis.pause();
+    for (const path of [
+      '/.well-known/openid-configuration',
+      '/.well-known/oauth-authorization-server',
+      '/identity/jwks',
+    ]) {
+      const started = performance.now();
+      const response = await fetch(`${fresh.url}${path}`);
+      expect(response.status, path).to.equal(200);
+      expect(performance.now() - started, path).to.be.below(1_000);
+    }
+    redis.resume();
+    await fresh.kill('SIGKILL');
     await expectRecovery();
   }).timeout(20_000);
 
