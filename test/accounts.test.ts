@@ -310,6 +310,7 @@ describe('accounts', () => {
 
     describe('deleting', () => {
       it('disables, ends sessions, and then nothing is left but the audit trail', async () => {
+        await person({ administrator: true });
         const { id, email } = await person({ administrator: true });
         people.ended.length = 0;
         await people.accounts.remove(id, { actorId: 'boss' });
@@ -431,10 +432,34 @@ describe('accounts', () => {
       expect(await others.accounts.hasAdministrator()).to.equal(false);
       const { id } = await others.accounts.create({ email: 'second@example.com', administrator: true });
       expect(await others.accounts.hasAdministrator()).to.equal(true);
-      await others.accounts.update(id, { administrator: false });
-      expect(await others.accounts.hasAdministrator()).to.equal(false);
-      await others.accounts.update(id, { administrator: true });
+      // Once there is one there always is.
+      expect(await outcomeOf(others.accounts.update(id, { administrator: false }))).to.equal('conflict');
       expect(await others.accounts.hasAdministrator()).to.equal(true);
+      await others.close();
+      await apart.stop();
+    });
+
+    it('lose no administrator to a process that died while one was made or unmade', async () => {
+      const apart = await openStore();
+      const others = await openPeople(apart.url);
+      const create = (email: string) => others.accounts.create({ email, administrator: true });
+      const [one, two] = [await create('one@example.com'), await create('two@example.com')];
+      // One that is not counted, as when its maker died before saying so.
+      await others.storage.update('administrators:standing', () => ({
+        version: 1,
+        data: { active: [one.id], leaving: {} },
+      }));
+      await others.accounts.update(one.id, { administrator: false });
+      expect(await outcomeOf(others.accounts.disable(two.id))).to.equal('conflict');
+      await others.accounts.update(one.id, { administrator: true });
+      // One who was about to stop in a process that died: for a while nobody relies on them.
+      await others.storage.update('administrators:standing', () => ({
+        version: 1,
+        data: { active: [one.id], leaving: { [two.id]: others.clock.time } },
+      }));
+      expect(await outcomeOf(others.accounts.disable(one.id))).to.equal('conflict');
+      others.clock.time += 11;
+      expect((await others.accounts.disable(one.id)).status).to.equal('disabled');
       await others.close();
       await apart.stop();
     });

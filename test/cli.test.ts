@@ -398,6 +398,35 @@ describe('the shell, while the server runs', function () {
     });
   });
 
+  it('keeps the last active administrator, whichever way they would go, and lets go of any other', async () => {
+    const own = await embeddedStore();
+    const run = (...args: string[]) => shell(own, args);
+    const create = (email: string, ...more: string[]) =>
+      run('account', 'create', '--password', PASSWORD, '--email', email, ...more);
+    await create('one@example.com', '--admin');
+    await create('person@example.com');
+    await create('waiting@example.com', '--admin', '--pending');
+    const ends = [
+      ['account', 'delete', 'one@example.com'],
+      ['account', 'disable', 'one@example.com'],
+      ['account', 'update', 'one@example.com', '--no-admin'],
+    ];
+    for (const args of ends) {
+      const { status, stdout, stderr } = await run(...args);
+      expect({ status, stdout }, args.join(' ')).to.deep.equal({ status: 1, stdout: '' });
+      expect(stderr).to.match(/^[^\n]*last active administrator[^\n]*\n$/);
+    }
+    expect((await run('account', 'disable', 'person@example.com')).status).to.equal(0);
+    await run('account', 'approve', 'waiting@example.com');
+    const both = await Promise.all(
+      ['one', 'waiting'].map((name) => run('account', 'update', `${name}@example.com`, '--no-admin')),
+    );
+    expect(both.map(({ status }) => status).toSorted(), 'two who stop each other at once').to.deep.equal([0, 1]);
+    const listed = JSON.parse((await run('account', 'list', '--json')).stdout) as { administrator: boolean }[];
+    expect(listed.filter(({ administrator }) => administrator)).to.have.lengthOf(1);
+    await own.remove();
+  });
+
   it('makes administrators, and says in plain text what it says in JSON', async () => {
     const args = ['account', 'create', '--email', 'root@example.com', '--password', PASSWORD, '--admin', '--pending'];
     const { status, stdout, stderr } = await shell(store, args);

@@ -14,6 +14,7 @@ import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Account, type AccountStatus, BUILT_IN_PERMISSION, Profile } from './account.ts';
 import { createEmailClaims } from './email-claims.ts';
+import { createLastAdministrator } from './last-administrator.ts';
 import type { Passwords } from './password.ts';
 import { checkPassword } from './password-policy.ts';
 
@@ -88,12 +89,13 @@ export interface Accounts {
    * @throws {AppError} `not_found`, or `invalid_request` when the policy refuses it.
    */
   setPassword(id: string, password: string, origin?: Origin & { keepSession?: string }): Promise<void>;
+  /** @throws {AppError} `not_found`; `conflict` for the last active administrator. */
   disable(id: string, origin?: Origin): Promise<Account>;
   /** A disabled account becomes active, with nothing left of earlier sessions and grants. */
   enable(id: string, origin?: Origin): Promise<Account>;
   /** A pending account becomes active. @throws {AppError} `conflict` when it is disabled. */
   approve(id: string, origin?: Origin): Promise<Account>;
-  /** Deletes the account and frees its e-mail. */
+  /** Deletes the account and frees its e-mail. @throws {AppError} as `disable` does. */
   remove(id: string, origin?: Origin): Promise<void>;
   /** Whether there is an administrator, of whatever status. */
   hasAdministrator(): Promise<boolean>;
@@ -127,6 +129,11 @@ export function createAccounts(options: AccountsOptions): Accounts {
   const { storage, now, audit, passwords, endSessions } = options;
   const accounts = collection(storage, { kind: 'account', version: 1, schema: Account });
   const emails = createEmailClaims({ storage, now, isHeld });
+  const lastAdministrator = createLastAdministrator({
+    storage,
+    now,
+    list: async () => (await activeAdministrators()).map(({ id }) => id),
+  });
 
   async function isHeld(email: string, accountId: string): Promise<boolean> {
     return (await accounts.get(accountId))?.email === email;
@@ -138,6 +145,20 @@ export function createAccounts(options: AccountsOptions): Accounts {
     const account = await accounts.get((await emails.holderOf(email)) ?? 'nobody');
     if (!account) Account.parse(NOBODY);
     return account?.email === email ? account : undefined;
+  }
+
+  async function activeAdministrators(): Promise<Account[]> {
+    const all = await Array.fromAsync(accounts.all(ADMINISTRATORS));
+    return all.filter(isActiveAdministrator);
+  }
+
+  /** Before an account is disabled, deleted or no administrator's any more. @throws {AppError} `conflict` */
+  async function standDown(id: string): Promise<void> {
+    if (isActiveAdministrator(await getOrFail(id))) await lastAdministrator.leave(id);
+  }
+
+  async function standUp(account: Account): Promise<void> {
+    if (isActiveAdministrator(account)) await lastAdministrator.join(account.id);
   }
 
   async function getOrFail(id: string): Promise<Account> {
@@ -223,6 +244,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
       await accounts.insert(account.id, account, { groups: groupsOf(account) });
       if (await emails.confirm(account.email, account.id)) {
         if (account.administrator) await options.administratorMade?.();
+        await standUp(account);
         return account;
       }
       await accounts.delete(account.id);
@@ -237,10 +259,12 @@ export function createAccounts(options: AccountsOptions): Accounts {
       const changes = parseInput(AccountChanges, wanted);
       await checkOrganization(changes.organizationId);
       await checkPermissions(changes.permissions ?? []);
+      if (changes.administrator === false) await standDown(id);
       const account = await change(id, changeOf);
       // Whoever is given this power proves anew who they are.
       if (account.administrator && !seen.administrator) {
         await options.administratorMade?.();
+        await standUp(account);
         await endSessions(id);
       }
       await record('account_changed', id, origin, { changed: Object.keys(changes).join(' ') });
@@ -258,6 +282,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
     },
 
     async disable(id, origin = {}) {
+      await standDown(id);
       const account = await changeStatus(id, ['active', 'pending'], 'disabled');
       await endSessions(id);
       await record('account_disabled', id, origin);
@@ -269,17 +294,20 @@ export function createAccounts(options: AccountsOptions): Accounts {
       // What a crash during disabling left behind must not come back to life. An active account keeps its sessions.
       if (status === 'disabled') await endSessions(id);
       const account = await changeStatus(id, ['disabled'], 'active');
+      await standUp(account);
       await record('account_enabled', id, origin);
       return account;
     },
 
     async approve(id, origin = {}) {
       const account = await changeStatus(id, ['pending'], 'active');
+      await standUp(account);
       await record('account_approved', id, origin);
       return account;
     },
 
     async remove(id, origin = {}) {
+      await standDown(id);
       const account = await changeStatus(id, ['active', 'pending'], 'disabled');
       await endSessions(id);
       await options.forget?.(id);
@@ -295,10 +323,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
       return false;
     },
 
-    async activeAdministrators() {
-      const all = await Array.fromAsync(accounts.all(ADMINISTRATORS));
-      return all.filter(({ administrator, status }) => administrator && status === 'active');
-    },
+    activeAdministrators,
 
     async list({ organizationId, ...page } = {}) {
       const { records, next } = await accounts.list(groupOf(organizationId), page);
@@ -308,6 +333,10 @@ export function createAccounts(options: AccountsOptions): Accounts {
       return next === undefined ? { accounts: found } : { accounts: found, next };
     },
   };
+}
+
+function isActiveAdministrator({ administrator, status }: Account): boolean {
+  return administrator && status === 'active';
 }
 
 function groupOf(organizationId: string | undefined): string {

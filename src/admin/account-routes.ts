@@ -16,7 +16,6 @@ import {
   fillFromAccount,
   newAccountOf,
 } from './account-form.ts';
-import type { Administrators } from './administrators.ts';
 import type { Choices } from './choices.ts';
 import { type AdminConsole, type AdminNotice, actsFrom } from './console.ts';
 import { ListQuery, mentions, search } from './search.ts';
@@ -29,7 +28,6 @@ export interface AccountRoutesOptions {
   pages: AdminConsole;
   forms: OneTimeForms;
   accounts: Accounts;
-  administrators: Administrators;
   choices: Choices;
 }
 
@@ -38,15 +36,13 @@ interface Change {
   notice: AdminNotice;
   danger: boolean;
   path: (id: string) => string;
-  /** The person may not administer any more after it. */
-  endsAdministration: boolean;
   run(id: string, origin: Origin): Promise<unknown>;
 }
 
-export function accountRoutes({ pages, forms, accounts, administrators, choices }: AccountRoutesOptions): Router {
+export function accountRoutes({ pages, forms, accounts, choices }: AccountRoutesOptions): Router {
   const router = new Router({ prefix: ACCOUNTS });
-  const harmless = { danger: false, path: pathOf, endsAdministration: false };
-  const grave = { danger: true, path: pathOf, endsAdministration: true };
+  const harmless = { danger: false, path: pathOf };
+  const grave = { danger: true, path: pathOf };
   const changes: Record<string, Change> = {
     approve: { ...harmless, notice: 'account_approved', run: accounts.approve },
     enable: { ...harmless, notice: 'account_enabled', run: accounts.enable },
@@ -146,7 +142,7 @@ export function accountRoutes({ pages, forms, accounts, administrators, choices 
     }),
   );
 
-  for (const [name, { notice, danger, path, endsAdministration, run }] of Object.entries(changes)) {
+  for (const [name, { notice, danger, path, run }] of Object.entries(changes)) {
     const what = `account_${name.replace('-', '_')}`;
     router.get(
       `/:id/${name}`,
@@ -159,9 +155,8 @@ export function accountRoutes({ pages, forms, accounts, administrators, choices 
       form(),
       pages.recentlySignedIn(async function change(ctx, visitor) {
         const account = await existing(ctx.params.id);
-        const make = () => run(account.id, actsFrom(visitor));
         try {
-          await (endsAdministration ? administrators.spare(account, make) : make());
+          await run(account.id, actsFrom(visitor));
         } catch (error) {
           if (!(error instanceof AppError) || error.code !== 'conflict' || !error.field) throw error;
           ctx.status = error.status;

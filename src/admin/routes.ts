@@ -20,7 +20,6 @@ import type { Organizations } from '../organizations/organizations.ts';
 import type { Permissions } from '../permissions/permissions.ts';
 import type { Storage } from '../storage/storage.ts';
 import { accountRoutes } from './account-routes.ts';
-import { createAdministrators } from './administrators.ts';
 import { appRoutes } from './app-routes.ts';
 import { appTokenRoutes } from './app-token-routes.ts';
 import { createAppTrials } from './app-trial.ts';
@@ -53,7 +52,6 @@ export function adminRoutes(options: AdminOptions): Router {
   const pages = createAdminConsole({ ...options, localeOf });
   const forms = createOneTimeForms(options);
   const choices = createChoices(options);
-  const administrators = createAdministrators(options);
   const router = new Router();
   router.use('/admin', sameOrigin(options));
 
@@ -72,7 +70,7 @@ export function adminRoutes(options: AdminOptions): Router {
     partnerSignInRoutes(shared),
     appTrialRoutes({ ...shared, trials, run }),
     appRoutes(shared),
-    accountRoutes({ ...shared, administrators }),
+    accountRoutes(shared),
     organizationRoutes(shared),
     permissionRoutes(shared),
     identityProviderRoutes({ ...shared, trial }),
