@@ -3,7 +3,7 @@
  */
 import cluster from 'node:cluster';
 import { createServer, type Server, type ServerResponse } from 'node:http';
-import { setTimeout as sleep } from 'node:timers/promises';
+import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { destination, type Logger, pino } from 'pino';
 import { createApp, openDirectory } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
@@ -97,14 +97,30 @@ function createDoor(server: Server): { isClosing(): boolean; close(): Promise<vo
   let askedAt = Number.NEGATIVE_INFINITY;
   let watchedAt = Number.NEGATIVE_INFINITY;
   let closing = false;
+  let arrivals = 0;
 
+  server.on('connection', () => {
+    arrivals += 1;
+  });
   server.prependListener('request', (request, response) => {
     if (request.url?.startsWith('/health/ready')) watchedAt = performance.now();
     else if (!request.url?.startsWith('/health/')) askedAt = performance.now();
     unanswered.add(response);
     response.once('close', () => unanswered.delete(response));
+    arrivals += 1;
     if (closing) endConnection(response);
   });
+
+  /**
+   * The system takes connections in for us, and cuts those that still wait when we stop listening. So that is when a turn of the event
+   * loop, which takes all of them, has just found nobody.
+   */
+  async function untilNobodyWaits(deadline: number): Promise<void> {
+    for (let before = -1; before !== arrivals && performance.now() < deadline; ) {
+      before = arrivals;
+      await turn();
+    }
+  }
 
   return {
     isClosing: () => closing,
@@ -121,6 +137,7 @@ function createDoor(server: Server): { isClosing(): boolean; close(): Promise<vo
       for (const response of unanswered) endConnection(response);
       while (performance.now() - startedAt < NOTICE_MS && mayAsk(performance.now())) await sleep(50);
 
+      await untilNobodyWaits(startedAt + NOTICE_MS + 1_000);
       const closed = new Promise((resolve) => server.close(resolve));
       // A stream has no end of its own; whoever reads one comes back for more.
       for (const response of unanswered) if (isEventStream(response)) response.destroy();

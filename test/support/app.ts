@@ -138,7 +138,7 @@ export interface TestProcess {
 /** The server as a process of its own. Several on one store share the issuer of the first. */
 export async function startProcess(store: TestStore, environment: NodeJS.ProcessEnv = {}): Promise<TestProcess> {
   const { PATH, NODE_COMPILE_CACHE } = process.env;
-  const port = await freePort();
+  const port = Number(environment.PORT ?? (await freePort()));
   const child = spawn(process.execPath, ['src/main.ts'], {
     env: { PATH, NODE_COMPILE_CACHE, ...settings(store, port, environment), PORT: String(port) },
     stdio: ['ignore', 'pipe', 'pipe'],

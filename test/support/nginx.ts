@@ -12,8 +12,11 @@ export interface Nginx {
   stop(): Promise<void>;
 }
 
-/** @param server What stands in its server block, beside where it listens. */
-export async function startNginx(server: string): Promise<Nginx> {
+/**
+ * @param server What stands in its server block, beside where it listens.
+ * @param beside What stands beside that block.
+ */
+export async function startNginx(server: string, beside = ''): Promise<Nginx> {
   const directory = mkdtempSync(join(tmpdir(), 'latchkey-nginx-'));
   const port = await freePort();
   const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'];
@@ -22,7 +25,7 @@ export async function startNginx(server: string): Promise<Nginx> {
     join(directory, 'nginx.conf'),
     `daemon off; master_process off; pid ${directory}/pid; error_log ${directory}/error.log;
     events {}
-    http { access_log off; ${paths} server { listen 127.0.0.1:${port}; ${server} } }`,
+    http { access_log off; ${paths} ${beside} server { listen 127.0.0.1:${port}; ${server} } }`,
   );
   const child = spawn('nginx', ['-p', directory, '-c', join(directory, 'nginx.conf')], {
     stdio: ['ignore', 'ignore', 'pipe'],
