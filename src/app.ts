@@ -32,6 +32,7 @@ import { unlessGone } from './errors.ts';
 import { healthRoutes } from './health/routes.ts';
 import { createAssets } from './http/assets.ts';
 import { tokenOf } from './http/authorization.ts';
+import { bearerCors } from './http/bearer-cors.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createInProcess } from './http/in-process.ts';
@@ -83,6 +84,7 @@ import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
+import { spellingRoutes } from './oidc/spelling-routes.ts';
 import { createTokenFamilies } from './oidc/token-families.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
@@ -129,7 +131,8 @@ export async function openDirectory(
   const directory = directoryOf(storeUrl);
   const secretKeys = configured.length > 0 || !directory ? configured : [await ensureSecretKey(directory)];
   const sealing = createSealing(secretKeys);
-  const audit = createAudit({ storage, now });
+  const throttle = createThrottle({ storage, now });
+  const audit = createAudit({ storage, now, throttle });
   const organizations = createOrganizations({ storage, now, audit, whatBelongsTo });
   const permissions = createPermissions({ storage, now, audit, takeFromAll });
   const passwords = createPasswords();
@@ -214,6 +217,7 @@ export async function openDirectory(
   const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
   return {
     storage,
+    throttle,
     withdrawals,
     sealing,
     audit,
@@ -251,6 +255,7 @@ export async function createApp(
 ): Promise<{ app: Koa; background: Background }> {
   const {
     storage,
+    throttle,
     withdrawals,
     sealing,
     audit,
@@ -274,7 +279,6 @@ export async function createApp(
   const assets = createAssets(join(VIEWS, 'assets'));
   const views = await createViews({ directory: VIEWS, assets });
   const errors = createErrorAnswers({ views, log });
-  const throttle = createThrottle({ storage, now });
   const judgeSecret = createJudgeSecret(throttle);
   const mail = createMail({
     queue: createMailQueue({ storage, sealing, now }),
@@ -452,6 +456,7 @@ export async function createApp(
     .use(errors.handle) // sees every failure below
     .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies })) // before anything reads the request
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
+    .use(bearerCors({ below: '/api/' }))
     .use(plainBody) // not before what proxies ask with the headers of another request
     .use(introspectionRoutes({ issuer, clients, verifier, judgeSecret, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
@@ -526,6 +531,7 @@ export async function createApp(
       }).routes(),
     )
     .use(formRequestRoutes().routes())
+    .use(spellingRoutes({ clients }).routes())
     .use(
       ssoBrowserRoutes({
         issuer,

@@ -5,13 +5,23 @@
  * A failing write rejects, and with it the operation that wanted to be recorded: nobody signs in and nothing is
  * administered unseen.
  */
-import { randomBytes } from 'node:crypto';
+import { randomBytes, randomInt } from 'node:crypto';
 import { z } from 'zod';
+import { AppError } from './errors.ts';
+import type { Rule, Throttle } from './http/rate-limit.ts';
 import { collection } from './storage/collection.ts';
 import type { ListOptions, Storage } from './storage/storage.ts';
 
 const DAY = 24 * 60 * 60;
 const KEPT = 400 * DAY;
+
+/** What strangers can make happen as often as they like: it is kept for a shorter time, and so much of it. */
+const OF_STRANGERS: ReadonlySet<string> = new Set(['sign_in_refused', 'sign_in_throttled', 'client_refused']);
+const KEPT_OF_STRANGERS = 30 * DAY;
+const FROM_ONE_SOURCE: Rule = { name: 'audit-source', limit: 100, window: DAY };
+/** Of each of the counters, which are several so that no write waits for one: 10,000 a day. */
+const COUNTERS = 16;
+const FROM_ALL: Rule = { name: 'audit-total', limit: 10_000 / COUNTERS, window: DAY };
 
 const AuditEventType = z.enum([
   'sign_in',
@@ -91,20 +101,47 @@ export interface AuditFilter {
 }
 
 export interface Audit {
-  /** @throws {AppError} `temporarily_unavailable` when the event could not be kept. */
+  /**
+   * What strangers do beyond the bounds is not kept.
+   * @throws {AppError} `temporarily_unavailable` when the event could not be kept.
+   */
   record(event: NewAuditEvent): Promise<void>;
   /** Newest first. With both an account and an app, a page may hold fewer events than asked for and still have a next. */
   list(filter?: AuditFilter): Promise<{ events: AuditEvent[]; next?: string }>;
 }
 
-export function createAudit({ storage, now }: { storage: Storage; now: () => number }): Audit {
+export interface AuditOptions {
+  storage: Storage;
+  now: () => number;
+  throttle: Throttle;
+}
+
+export function createAudit({ storage, now, throttle }: AuditOptions): Audit {
   const events = collection(storage, { kind: 'audit', version: 1, schema: AuditEvent });
+
+  /** Guesses at accounts that do not exist leave the room of those that do. */
+  async function hasRoom({ accountId, address = '' }: NewAuditEvent): Promise<boolean> {
+    const about = accountId === undefined ? 'nobody' : 'somebody';
+    try {
+      await throttle.consume(FROM_ONE_SOURCE, { source: address, key: about });
+      await throttle.consume(FROM_ALL, { key: `${about} ${randomInt(COUNTERS)}` });
+      return true;
+    } catch (error) {
+      if (error instanceof AppError && error.code === 'too_many_requests') return false;
+      throw error;
+    }
+  }
 
   return {
     async record(event) {
+      const isOfStrangers = OF_STRANGERS.has(event.type);
+      if (isOfStrangers && !(await hasRoom(event))) return;
       const at = now();
       const kept: AuditEvent = { ...bounded(event), id: newId(at), at };
-      const written = await events.insert(kept.id, kept, { ttl: KEPT, groups: groupsOf(kept) });
+      const written = await events.insert(kept.id, kept, {
+        ttl: isOfStrangers ? KEPT_OF_STRANGERS : KEPT,
+        groups: groupsOf(kept),
+      });
       if (!written) throw new Error('an audit event has the id of another one');
     },
 

@@ -8,6 +8,11 @@ export function wallClock(): number {
   return Math.floor(Date.now() / 1000);
 }
 
+/** Whole seconds by the monotonic clock: for what is remembered for a while, and only in this process. */
+export function elapsed(): number {
+  return Math.floor(monotonic() / 1000);
+}
+
 /** Milliseconds since the machine started, the same in all threads of a process, which `performance.now()` is not. */
 export function monotonic(): number {
   return Number(process.hrtime.bigint()) / 1e6;

@@ -192,9 +192,10 @@ function withSecretFiles(environment: NodeJS.ProcessEnv, problems: string[]): Re
   return settings;
 }
 
-/** True for the host names, as `URL.hostname` has them, that never leave the machine (RFC 8252 §7.3). */
+/** True for the host names, as `URL.hostname` has them, that never leave the machine (RFC 8252 §7.3, RFC 6761 §6.3). */
 export function isLoopback(hostname: string): boolean {
-  return hostname === 'localhost' || hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'));
+  if (/^(.+\.)?localhost\.?$/.test(hostname)) return true;
+  return hostname === '[::1]' || (isIPv4(hostname) && hostname.startsWith('127.'));
 }
 
 function isOrigin(text: string): boolean {

@@ -172,11 +172,11 @@ function stopOnSignal(stop: () => Promise<void>): void {
 function supervise(workers: number): void {
   const startedAt = new Map<number, number>();
   let stopping = false;
-  const fork = () => startedAt.set(cluster.fork().id, Date.now());
+  const fork = () => startedAt.set(cluster.fork().id, performance.now());
 
   cluster.on('exit', (worker, code) => {
     if (stopping || code === 0) return;
-    if (Date.now() - (startedAt.get(worker.id) ?? 0) < YOUNG_MS) process.exit(code ?? 1);
+    if (performance.now() - (startedAt.get(worker.id) ?? 0) < YOUNG_MS) process.exit(code ?? 1);
     fork();
   });
   for (const signal of ['SIGTERM', 'SIGINT'] as const) {

@@ -12,6 +12,7 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Logger } from 'pino';
 import { z } from 'zod';
+import { elapsed } from './clock.ts';
 import type { Json, Storage } from './storage/storage.ts';
 
 /** Seconds after which the work of a silent process is taken over. */
@@ -77,7 +78,7 @@ export function createSchedule({ storage, now, log, lease: length = LEASE }: Sch
 
   /** Prolongs the lease while the work goes on; tells the work to end when it is another's. */
   async function keep(name: string, { lost, done }: { lost: AbortController; done: AbortSignal }): Promise<void> {
-    let until = now() + length;
+    let until = elapsed() + length;
     while (await slept(length / 3, done)) {
       try {
         const time = now();
@@ -85,10 +86,10 @@ export function createSchedule({ storage, now, log, lease: length = LEASE }: Sch
           lease?.holder === self ? { ...lease, until: time + length } : undefined,
         );
         if (ours === undefined) return lost.abort();
-        until = time + length;
+        until = elapsed() + length;
       } catch (error) {
         log.warn({ err: error, job: name }, 'the lease of a job could not be renewed');
-        if (now() >= until) return lost.abort();
+        if (elapsed() >= until) return lost.abort();
       }
     }
   }

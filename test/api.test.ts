@@ -228,6 +228,28 @@ onEachEngine((openStore) => {
     expect((await call(`Token ${made.token}`, '/api/tokens/self')).status).to.equal(401);
   });
 
+  it('makes 200 tokens of one person at most, however many are asked for at once and of whichever process', async () => {
+    const { bearer, person } = await manager();
+    const ask = async (url: string) => {
+      const headers = { authorization: bearer, 'content-type': 'application/json' };
+      const { status } = await fetch(`${url}/api/tokens`, {
+        method: 'POST',
+        headers,
+        body: '{"description":"one more"}',
+      });
+      return status;
+    };
+    const statuses: number[] = [];
+    for (let round = 0; round < 5; round++)
+      statuses.push(...(await Promise.all(Array.from({ length: 60 }, (_, n) => ask(n % 2 ? other.url : app.issuer)))));
+    expect(statuses.filter((status) => status === 201)).to.have.lengthOf(200);
+    expect(statuses.filter((status) => status === 409)).to.have.lengthOf(100);
+    const [first] = await app.directory.personalTokens.list(person.id);
+    await app.directory.personalTokens.revoke(person.id, first?.id ?? '');
+    expect(await ask(other.url), 'in place of one that was revoked').to.equal(201);
+    expect(await ask(other.url)).to.equal(409);
+  }).timeout(60_000);
+
   it('exchanges a token; the old one works on for the overlap and then takes its whole family with it', async () => {
     const { bearer } = await manager();
     const first = await makeToken(bearer);

@@ -37,6 +37,12 @@ onEachEngine((openStore) => {
     const create = (identityProviderId: string, providerClientIds: string[] = []) =>
       app.directory.appTokens.create({ clientId: client.id, identityProviderId, providerClientIds });
 
+    it('are 50 at most, however many are asked for at once', async () => {
+      const made = await Promise.allSettled(Array.from({ length: 150 }, () => create('main', ['client'])));
+      expect(made.filter(({ status }) => status === 'fulfilled')).to.have.lengthOf(50);
+      expect(await app.directory.appTokens.list(client.id)).to.have.lengthOf(50);
+    });
+
     it('are shown once, have a checksum, and live beside each other until they are revoked', async () => {
       const { appTokens } = app.directory;
       const [first, second] = [await create('github'), await create('github')];

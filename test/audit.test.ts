@@ -39,6 +39,40 @@ describe('the audit trail', () => {
       expect(new Set(events.map(({ detail }) => detail?.n)).size).to.equal(150);
     });
 
+    it('keeps 100 refusals a day of one source for a month, those of real people beside those of made-up ones', async () => {
+      const address = '192.0.2.66';
+      const refuse = (n: number, accountId?: string) =>
+        people.audit.record({ type: 'sign_in_refused', address, accountId, detail: { n: String(n) } });
+      const refusals = async (accountId?: string) => {
+        const { events } = await people.audit.list({ accountId, limit: 1_000 });
+        return events.filter((event) => event.address === address);
+      };
+      await Promise.all(Array.from({ length: 300 }, (_, n) => refuse(n)));
+      expect(await refusals()).to.have.lengthOf(100);
+      await refuse(1, 'guessed-at');
+      await people.audit.record({ type: 'sign_in', address, accountId: 'guessed-at' });
+      expect(await refusals('guessed-at')).to.have.lengthOf(2);
+      people.clock.time += DAY;
+      await refuse(1_000);
+      expect(await refusals()).to.have.lengthOf(103);
+      people.clock.time += 30 * DAY;
+      expect((await refusals()).map(({ type }) => type)).to.deep.equal(['sign_in']);
+    });
+
+    it('keeps 10,000 refusals a day of all sources together', async () => {
+      const { throttle } = people;
+      const rule = { name: 'audit-total', limit: 625, window: DAY };
+      for (let counter = 0; counter < 16; counter++)
+        for (let n = 0; n < 625; n += 125)
+          await Promise.all(Array.from({ length: 125 }, () => throttle.consume(rule, { key: `nobody ${counter}` })));
+      await people.audit.record({ type: 'client_refused', address: '192.0.2.67', detail: { one: 'too many' } });
+      await people.audit.record({ type: 'sign_in_refused', address: '192.0.2.67', accountId: 'still' });
+      const { events } = await people.audit.list({ limit: 5 });
+      expect(events.filter(({ address }) => address === '192.0.2.67').map(({ accountId }) => accountId)).to.deep.equal([
+        'still',
+      ]);
+    }).timeout(60_000);
+
     it('says who, what, by which app, from where and when', async () => {
       const source = { address: '192.0.2.9', userAgent: 'Browser/1.0' };
       await people.audit.record({ type: 'consent_granted', accountId: 'who', clientId: 'app', ...source });

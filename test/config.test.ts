@@ -181,6 +181,7 @@ describe('settings', () => {
     const unsafe: [environment: NodeJS.ProcessEnv, reason: RegExp][] = [
       [{ ISSUER: 'http://id.example.com' }, /ISSUER must be https/],
       [{ ISSUER: 'http://localhost.example.com' }, /ISSUER must be https/],
+      [{ ISSUER: 'http://notlocalhost' }, /ISSUER must be https/],
       [{ ISSUER: 'http://192.168.1.5:3000' }, /ISSUER must be https/],
       [{ STORE_URL: 'redis://store' }, /SECRET_KEY is required with Redis/],
       [{ STORE_URL: 'redis+cluster://one,two' }, /SECRET_KEY is required with Redis/],
@@ -194,7 +195,14 @@ describe('settings', () => {
     }
     const both = problemsOf({ ISSUER: 'http://id.example.com', STORE_URL: 'redis://store' });
     expect(both).to.have.length(2);
-    for (const ISSUER of ['http://localhost:8080', 'http://127.0.0.1', 'http://[::1]:3000', 'https://id.example.com'])
+    for (const ISSUER of [
+      'http://localhost:8080',
+      'http://id.localhost:8080',
+      'http://a.b.localhost',
+      'http://127.0.0.1',
+      'http://[::1]:3000',
+      'https://id.example.com',
+    ])
       expect(problemsOf({ ISSUER }), ISSUER).to.deep.equal([]);
   });
 

@@ -1,6 +1,7 @@
 import type { RequestListener } from 'node:http';
 import { expect } from 'chai';
 import { embeddedStore, startApp, type TestApp, type TestStore } from './support/app.ts';
+import { passMonotonic, resetClocks, setWallClock } from './support/clock.ts';
 import {
   type ExchangingApp,
   exchangeToken,
@@ -48,6 +49,7 @@ describe('an identity provider that', function () {
     client = await exchangingApp(app.directory);
   });
   afterEach(async () => {
+    resetClocks();
     await app.close();
     await fakes.close();
     await store.remove();
@@ -102,6 +104,36 @@ describe('an identity provider that', function () {
     await new Promise((resolve) => setTimeout(resolve, 1_000 * (Number(headers.get('retry-after')) + 1)));
     expect((await exchange('github', github.issue(person, OWN))).status).to.equal(200);
   });
+
+  for (const [how, seconds] of Object.entries({ back: -86_400, ahead: 86_400 })) {
+    it(`is down rests for ten seconds when the wall clock is set a day ${how} meanwhile, no longer and no shorter`, async () => {
+      const person = fakePerson();
+      await linkedAccount(app.directory, person);
+      const { github } = fakes;
+      github.misbehave = (request) => request.socket.destroy();
+      for (let failure = 0; failure < 5; failure++) await expectUnavailable('github', github.issue(person, OWN));
+      github.misbehave = undefined;
+      const { length } = github.requests;
+      setWallClock(seconds);
+      await expectUnavailable('github', github.issue(person, OWN), 300);
+      expect(github.requests).to.have.lengthOf(length);
+      passMonotonic(11);
+      expect((await exchange('github', github.issue(person, OWN))).status).to.equal(200);
+    });
+
+    it(`changes its keys has the new ones asked for when the wall clock was set a day ${how}`, async () => {
+      const person = fakePerson();
+      await linkedAccount(app.directory, person);
+      const { openid } = fakes;
+      expect((await exchange('openid', await openid.idToken(person, OWN))).status).to.equal(200);
+      await openid.rotate();
+      setWallClock(seconds);
+      const exp = Math.floor(Date.now() / 1000) + 600;
+      const rotated = await openid.idToken(person, OWN, { exp });
+      passMonotonic(11);
+      expect((await exchange('openid', rotated)).status).to.equal(200);
+    });
+  }
 
   it('goes down after its keys are known is not needed for ID tokens', async () => {
     const person = fakePerson();

@@ -178,6 +178,25 @@ onEachEngine((openStore) => {
     api.close();
   });
 
+  it('opens 50 feeds of one app at a time, and others when those are closed', async () => {
+    const { client, secret = '' } = await app.directory.clients.create({ name: 'A greedy API', introspection: true });
+    const authorization = `Basic ${Buffer.from(`${client.id}:${secret}`).toString('base64')}`;
+    const ended = new AbortController();
+    const open = (signal = ended.signal) =>
+      fetch(`${app.issuer}/identity/introspect/feed`, { headers: { authorization }, signal });
+    const answers = await Promise.all(Array.from({ length: 80 }, () => open()));
+    expect(answers.filter(({ status }) => status === 200)).to.have.lengthOf(50);
+    const refused = answers.filter(({ status }) => status === 429);
+    expect(refused).to.have.lengthOf(30);
+    expect(Number(refused[0]?.headers.get('retry-after'))).to.be.greaterThan(0);
+    ended.abort();
+    const last = new AbortController();
+    let status = 429;
+    while (status === 429) ({ status } = await open(last.signal));
+    expect(status).to.equal(200);
+    last.abort();
+  });
+
   it('opens the feed to apps that may introspect everything, and to nobody else', async () => {
     const ordinary = await app.client();
     const basic = (id: string, secret: string) => `Basic ${Buffer.from(`${id}:${secret}`).toString('base64')}`;

@@ -63,7 +63,6 @@ export async function createSignIns({ issuer, clientId, clientSecret, baseUrl }:
       const url = oidc.buildAuthorizationUrl(config, {
         redirect_uri: `${baseUrl}/callback`,
         scope: SCOPE,
-        prompt: 'consent', // offline access is given only to an app that has the person asked (OIDC Core §11)
         state: attempt.state,
         nonce: attempt.nonce,
         code_challenge: await oidc.calculatePKCECodeChallenge(codeVerifier),

@@ -37,8 +37,11 @@ export function redirectUriProblem(uri: string): string | undefined {
 export function isNativeRedirectUri(uri: string): boolean {
   const url = new URL(uri);
   if (isPrivateUseScheme(url.protocol)) return true;
-  return url.protocol === 'http:' && isLoopback(url.hostname) && url.port === '';
+  return url.protocol === 'http:' && LOOPBACK_INTERFACE.has(url.hostname) && url.port === '';
 }
+
+/** What the engine compares without a port; another name below localhost is a web app's own. */
+const LOOPBACK_INTERFACE = new Set(['localhost', '127.0.0.1', '[::1]']);
 
 /** Reverse-domain names only (RFC 8252 §7.1), which also keeps out javascript:, data:, file: and their kind. */
 function isPrivateUseScheme(protocol: string): boolean {

@@ -9,11 +9,13 @@ import { Instant } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
+import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { audienceOf, type IdentityProvider } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
+import { createPlaces } from '../storage/places.ts';
 import type { Storage } from '../storage/storage.ts';
 import { AppToken, type ListedAppToken } from './app-token.ts';
 import { createSecretToken, digestOf, prefixOf } from './secret-token.ts';
@@ -66,16 +68,19 @@ export interface AppTokensOptions {
   identityProviders: Pick<IdentityProviders, 'get' | 'findActive'>;
 }
 
+const isUnrevoked = ({ revokedAt }: AppToken) => revokedAt === undefined;
+
 export function createAppTokens(options: AppTokensOptions): AppTokens {
   const { storage, now, audit, clients, identityProviders } = options;
   const tokens = collection(storage, { kind: 'app-token', version: 1, schema: AppToken });
   const uses = collection(storage, { kind: 'app-token-use', version: 1, schema: Instant });
   const noted = new LRUCache<string, number>({ max: 1_000 });
+  const takePlace = createPlaces({ storage, now });
   const groupOf = (clientId: string) => `app-tokens:client:${clientId}`;
 
   async function unrevoked(clientId: string): Promise<AppToken[]> {
     const found = await Array.fromAsync(tokens.all(groupOf(clientId)));
-    return found.filter(({ revokedAt }) => revokedAt === undefined);
+    return found.filter(isUnrevoked);
   }
 
   async function revoke({ digest, clientId, id }: AppToken, origin: Origin): Promise<boolean> {
@@ -93,8 +98,6 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
       const identityProvider = await identityProviders.get(wanted.identityProviderId);
       if (!identityProvider) throw invalid('identity_provider', 'there is no such identity provider');
       checkAudience(identityProvider, wanted.providerClientIds);
-      if ((await unrevoked(wanted.clientId)).length >= MOST_TOKENS)
-        throw new AppError('conflict', 'there are too many app tokens; revoke some first');
 
       const token = createSecretToken('lk_app_');
       const record: AppToken = {
@@ -106,6 +109,10 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
         createdAt: now(),
       };
       const { clientId } = record;
+      const all = await Array.fromAsync(tokens.all(groupOf(clientId)));
+      const there = { count: all.filter(isUnrevoked).length, ids: new Set(all.map(({ id }) => id)) };
+      if (!(await takePlace({ name: groupOf(clientId), id: record.id, most: MOST_TOKENS, there })))
+        throw new AppError('conflict', 'there are too many app tokens; revoke some first');
       // Before the token rather than after it: a token without its event must not exist.
       await audit.record({ ...origin, type: 'token_created', clientId, detail: { app_token: record.id } });
       await tokens.insert(record.digest, record, { groups: [groupOf(clientId)] });
@@ -151,8 +158,8 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
     },
 
     async noteUse({ digest }) {
-      if (now() - (noted.get(digest) ?? 0) < USE_INTERVAL) return;
-      noted.set(digest, now());
+      if (elapsed() - (noted.get(digest) ?? Number.NEGATIVE_INFINITY) < USE_INTERVAL) return;
+      noted.set(digest, elapsed());
       // A store that cannot be written to is no reason to refuse what can be read.
       await uses.put(digest, now()).catch(() => undefined);
     },

@@ -7,9 +7,11 @@ import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { type Account, BUILT_IN_PERMISSION, permissionsOf } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
+import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
+import { createPlaces } from '../storage/places.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type ListedToken, PersonalToken, TokenUse } from './personal-token.ts';
 import { createSecretToken, digestOf, prefixOf } from './secret-token.ts';
@@ -96,9 +98,17 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
   const digests = collection(storage, { kind: 'personal-token-digest', version: 1, schema: z.string() });
   const familyGroup = (familyId: string) => `personal-tokens:family:${familyId}`;
 
-  async function unrevoked(accountId: string): Promise<PersonalToken[]> {
-    const found = await Array.fromAsync(tokens.all(personalTokenGroup(accountId)));
-    return found.filter((token) => token.revokedAt === undefined);
+  const takePlace = createPlaces({ storage, now });
+
+  const allOf = (accountId: string) => Array.fromAsync(tokens.all(personalTokenGroup(accountId)));
+  const unrevoked = async (accountId: string) => (await allOf(accountId)).filter(isUnrevoked);
+
+  /** @throws {AppError} `conflict` when there are too many. */
+  async function refuseTooMany({ id, accountId }: PersonalToken, most: number): Promise<void> {
+    const all = await allOf(accountId);
+    const there = { count: all.filter(isUnrevoked).length, ids: new Set(all.map((token) => token.id)) };
+    if (await takePlace({ name: personalTokenGroup(accountId), id, most, there })) return;
+    throw new AppError('conflict', 'there are too many tokens; revoke some first');
   }
 
   /** Ends a token; its record stays for a while. */
@@ -148,8 +158,6 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     async create(account, input, origin = {}) {
       const { description, scope, expiresIn = DEFAULT_LIFETIME } = parseInput(NewPersonalToken, input);
       if (expiresIn === null && !mayBeEternal) throw invalid('expires_in', 'tokens have to expire here');
-      if ((await unrevoked(account.id)).length >= MOST_TOKENS)
-        throw new AppError('conflict', 'there are too many tokens; revoke some first');
       const made = make({
         accountId: account.id,
         description,
@@ -157,6 +165,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
         now: now(),
         expiresIn,
       });
+      await refuseTooMany(made.record, MOST_TOKENS);
       // Before the token rather than after it: a token that nobody was told of must not exist.
       await audit.record({
         ...origin,
@@ -189,6 +198,8 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       if (!Number.isInteger(overlap) || overlap < 0 || overlap > LONGEST_OVERLAP)
         throw invalid('overlap', 'must be 0 to 86400 seconds');
       const old = await findOwn(accountId, id);
+      // What was exchanged away is still listed for a while, and makes none of the others impossible.
+      await refuseTooMany({ ...old, id: randomUUID() }, 2 * MOST_TOKENS);
       // Taken first: of two exchanges at once one counts.
       const until = now() + overlap;
       const replaced = await tokens.update(old.digest, (token) =>
@@ -223,13 +234,13 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     },
 
     async noteUse({ digest, expiresAt }, address) {
-      if (now() - (noted.get(digest) ?? 0) < USE_INTERVAL) return;
-      noted.set(digest, now());
+      if (elapsed() - (noted.get(digest) ?? Number.NEGATIVE_INFINITY) < USE_INTERVAL) return;
+      noted.set(digest, elapsed());
       const use = { at: now(), from: address };
       const options = expiresAt === undefined ? {} : { ttl: Math.max(1, expiresAt - now() + REMEMBERED) };
       const write = async () => {
         if (await uses.insert(digest, use, options)) return;
-        await uses.update(digest, ({ at }) => (now() - at < USE_INTERVAL ? undefined : use));
+        await uses.update(digest, ({ at }) => (Math.abs(now() - at) < USE_INTERVAL ? undefined : use));
       };
       // A store that cannot be written to is no reason to refuse what can be read.
       await write().catch(() => undefined);
@@ -246,6 +257,8 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     },
   };
 }
+
+const isUnrevoked = ({ revokedAt }: PersonalToken) => revokedAt === undefined;
 
 /** What may be asked for is what the account holds, but never the right to make tokens. */
 function scopeWithin(account: Account, scope: string | undefined): string[] {

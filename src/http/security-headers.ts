@@ -1,6 +1,8 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import { isIPv4 } from 'node:net';
 import helmet from 'helmet';
 import type Koa from 'koa';
+import { isLoopback } from '../config.ts';
 
 /** Headers every answer carries, whatever its status. Pages may use nothing but our own files and images of the apps they name. */
 export function securityHeaders({ issuer }: { issuer: string }): Koa.Middleware {
@@ -76,5 +78,7 @@ export function allowFormTarget(ctx: Koa.Context, uri: string): void {
 function targetsLike({ protocol, hostname, origin }: URL): string {
   // The grammar of the policy has no IPv6 addresses (CSP3 §2.3.1 `host-part`).
   if (protocol !== 'http:' || hostname.startsWith('[')) return protocol;
-  return ['localhost', '127.0.0.1'].includes(hostname) ? 'http://localhost:* http://127.0.0.1:*' : origin;
+  if (!isLoopback(hostname)) return origin;
+  const usual = 'http://localhost:* http://*.localhost:* http://127.0.0.1:*';
+  return isIPv4(hostname) && hostname !== '127.0.0.1' ? `${usual} ${origin}` : usual;
 }

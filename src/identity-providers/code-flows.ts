@@ -19,7 +19,6 @@ export interface CodeFlows {
 
 export interface CodeFlowsOptions {
   issuer: string;
-  now: () => number;
   request: Outbound;
   secretOf: IdentityProviders['secretOf'];
 }
@@ -29,7 +28,7 @@ export function callbackPath(identityProviderId: string): string {
   return `/interaction/callback/${identityProviderId}`;
 }
 
-export function createCodeFlows({ issuer, now, request, secretOf }: CodeFlowsOptions): CodeFlows {
+export function createCodeFlows({ issuer, request, secretOf }: CodeFlowsOptions): CodeFlows {
   const flows = new LRUCache<string, Promise<CodeFlow>>({ max: 100 });
   const redirectUri = ({ id }: IdentityProvider) => `${issuer}${callbackPath(id)}`;
 
@@ -37,8 +36,8 @@ export function createCodeFlows({ issuer, now, request, secretOf }: CodeFlowsOpt
     const key = JSON.stringify(identityProvider);
     const known = flows.get(key);
     if (known) return known;
-    const ask = createUpstream({ request, now });
-    const flow = flowOfKind({ identityProvider, ask, now, secret: () => secretOf(identityProvider) });
+    const ask = createUpstream({ request });
+    const flow = flowOfKind({ identityProvider, ask, secret: () => secretOf(identityProvider) });
     flows.set(key, flow);
     return flow;
   }

@@ -19,11 +19,8 @@ export interface GoogleOptions {
 export function createGoogle({ identityProvider: { baseUrl }, ask, now }: GoogleOptions): Prove {
   const base = baseUrl?.replace(/\/$/, '');
   const issuers: readonly string[] = base === undefined ? GOOGLE_ISSUERS : [...GOOGLE_ISSUERS, base];
-  const keys = remembered<JSONWebKeySet>(
-    async () => keySetIn(await ask(base === undefined ? KEYS : await keysAt(base))),
-    {
-      now,
-    },
+  const keys = remembered<JSONWebKeySet>(async () =>
+    keySetIn(await ask(base === undefined ? KEYS : await keysAt(base))),
   );
 
   /** A double says where its keys are as Google does, or has them at the same path. */

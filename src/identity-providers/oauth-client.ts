@@ -58,7 +58,6 @@ export interface CodeFlowOptions {
   /** The secret that goes with the client id. */
   secret: () => Promise<string | undefined>;
   ask: Upstream;
-  now: () => number;
 }
 
 export async function configure(

@@ -42,8 +42,8 @@ export interface OidcOptions {
 
 export function createOidc({ identityProvider, secret, ask, now }: OidcOptions): Prove {
   const { issuer = '', clientId } = identityProvider;
-  const metadata = createMetadata({ issuer, ask, now });
-  const keys = remembered<JSONWebKeySet>(async () => keySetIn(await ask((await metadata.get()).jwks_uri)), { now });
+  const metadata = createMetadata({ issuer, ask });
+  const keys = remembered<JSONWebKeySet>(async () => keySetIn(await ask((await metadata.get()).jwks_uri)));
 
   async function proveOpaque({ token, audience }: ProofRequest): Promise<Verdict> {
     const clientSecret = await secret();
@@ -74,26 +74,15 @@ export function createOidc({ identityProvider, secret, ask, now }: OidcOptions):
 }
 
 /** Where the provider has what; only its own word about itself counts (OIDC Discovery §4.3). */
-function createMetadata({
-  issuer,
-  ask,
-  now,
-}: {
-  issuer: string;
-  ask: Upstream;
-  now: () => number;
-}): Remembered<Metadata> {
+function createMetadata({ issuer, ask }: { issuer: string; ask: Upstream }): Remembered<Metadata> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
-  return remembered(
-    async () => {
-      const { status, body } = await ask(url);
-      const metadata = Metadata.safeParse(body);
-      if (status !== 200 || !metadata.success) throw new ProviderUnavailable('the provider has no usable metadata');
-      if (metadata.data.issuer !== issuer) throw new ProviderUnavailable('the metadata are those of another issuer');
-      return metadata.data;
-    },
-    { now },
-  );
+  return remembered(async () => {
+    const { status, body } = await ask(url);
+    const metadata = Metadata.safeParse(body);
+    if (status !== 200 || !metadata.success) throw new ProviderUnavailable('the provider has no usable metadata');
+    if (metadata.data.issuer !== issuer) throw new ProviderUnavailable('the metadata are those of another issuer');
+    return metadata.data;
+  });
 }
 
 interface VerdictRules {

@@ -31,10 +31,10 @@ const Metadata = z.object({
 });
 
 export function createOpenIdSignIn(options: CodeFlowOptions): CodeFlow {
-  const { identityProvider, ask, now } = options;
+  const { identityProvider, ask } = options;
   const address = openIdAddress(identityProvider);
   const issuers: readonly string[] = identityProvider.kind === 'google' ? [...GOOGLE_ISSUERS, address] : [address];
-  const client = remembered(async () => configure(await discover(ask, { address, issuers }), options), { now });
+  const client = remembered(async () => configure(await discover(ask, { address, issuers }), options));
 
   /** `max_age` is what obliges the provider to say when it has asked (OIDC Core §3.1.2.1). Not all of them know how to let people choose. */
   function promptOf({ askAgain, chooseAccount }: SignInRequest): Record<string, string> {

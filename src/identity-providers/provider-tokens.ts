@@ -4,6 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
+import { elapsed } from '../clock.ts';
 import type { Outbound } from '../http/outbound.ts';
 import { createGitHub } from './github.ts';
 import { createGoogle } from './google.ts';
@@ -40,7 +41,7 @@ export interface ProviderTokensOptions {
 export function createProviderTokens({ now, request, secretOf }: ProviderTokensOptions): ProviderTokens {
   /** Made anew when a provider is changed. */
   const provers = new LRUCache<string, Prove>({ max: 100 });
-  const proofs = new LRUCache<string, { proven: Proven; until: number }>({ max: 10_000 });
+  const proofs = new LRUCache<string, { proven: Proven; until: number; expiresAt: number }>({ max: 10_000 });
   const underWay = new Map<string, Promise<Verdict>>();
 
   function proverOf(identityProvider: IdentityProvider): Prove {
@@ -48,7 +49,7 @@ export function createProviderTokens({ now, request, secretOf }: ProviderTokensO
     const key = JSON.stringify([id, createdAt, settings]);
     const known = provers.get(key);
     if (known) return known;
-    const ask = createUpstream({ request, now });
+    const ask = createUpstream({ request });
     const prover = proverOfKind(identityProvider, { ask, now, secret: () => secretOf(identityProvider) });
     provers.set(key, prover);
     return prover;
@@ -64,8 +65,8 @@ export function createProviderTokens({ now, request, secretOf }: ProviderTokensO
   async function proveOnce(key: string, identityProvider: IdentityProvider, request: ProofRequest): Promise<Verdict> {
     const verdict = await askProvider(identityProvider, request);
     if (verdict.outcome !== 'proven') return verdict;
-    const until = Math.min(now() + REMEMBERED, verdict.expiresAt ?? Number.POSITIVE_INFINITY);
-    proofs.set(key, { proven: verdict, until });
+    const { expiresAt = Number.POSITIVE_INFINITY } = verdict;
+    proofs.set(key, { proven: verdict, until: elapsed() + REMEMBERED, expiresAt });
     return verdict;
   }
 
@@ -75,7 +76,8 @@ export function createProviderTokens({ now, request, secretOf }: ProviderTokensO
         return { verdict: { outcome: 'invalid' }, remembered: false };
       const key = keyOf(identityProvider, request);
       const known = proofs.get(key);
-      if (known && now() < known.until) return { verdict: known.proven, remembered: true };
+      if (known && elapsed() < known.until && now() < known.expiresAt)
+        return { verdict: known.proven, remembered: true };
       let asking = underWay.get(key);
       if (!asking) {
         asking = proveOnce(key, identityProvider, request).finally(() => underWay.delete(key));

@@ -1,3 +1,4 @@
+import { elapsed } from '../clock.ts';
 import { ProviderUnavailable } from './proof.ts';
 
 export interface Remembered<T> {
@@ -14,7 +15,7 @@ const FRESH = 600;
 const STALE = 6 * 60 * 60;
 
 /** A document of a provider that rarely changes, such as its keys: asked for at most once in ten seconds by all who want it. */
-export function remembered<T>(load: () => Promise<T>, { now }: { now: () => number }): Remembered<T> {
+export function remembered<T>(load: () => Promise<T>): Remembered<T> {
   let known: { value: T; at: number } | undefined;
   let askedAt = Number.NEGATIVE_INFINITY;
   let asking: Promise<T> | undefined;
@@ -22,12 +23,12 @@ export function remembered<T>(load: () => Promise<T>, { now }: { now: () => numb
 
   /** What is being asked for, or was lately. */
   function ask(): Promise<T> | undefined {
-    if (asking || now() - askedAt < INTERVAL) return asking;
-    askedAt = now();
+    if (asking || elapsed() - askedAt < INTERVAL) return asking;
+    askedAt = elapsed();
     asking = load()
       .then(
         (value) => {
-          known = { value, at: now() };
+          known = { value, at: elapsed() };
           failure = undefined;
           return value;
         },
@@ -46,13 +47,13 @@ export function remembered<T>(load: () => Promise<T>, { now }: { now: () => numb
 
   const unavailable = () =>
     new ProviderUnavailable('asked for lately, without success', {
-      retryAfter: Math.max(1, askedAt + INTERVAL - now()),
+      retryAfter: Math.max(1, askedAt + INTERVAL - elapsed()),
       cause: failure,
     });
 
   return {
     async get() {
-      const age = known ? now() - known.at : Number.POSITIVE_INFINITY;
+      const age = known ? elapsed() - known.at : Number.POSITIVE_INFINITY;
       if (known && age < FRESH) return known.value;
       const answer = ask();
       if (known && age < STALE) return known.value;

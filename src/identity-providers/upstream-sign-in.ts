@@ -110,7 +110,7 @@ export interface UpstreamSignInOptions {
 export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSignIn {
   const { issuer, storage, now, request, throttle, identityProviders } = options;
   const attempts = collection(storage, { kind: 'sign-in-attempt', version: 1, schema: Attempt });
-  const flows = createCodeFlows({ issuer, now, request, secretOf: identityProviders.secretOf });
+  const flows = createCodeFlows({ issuer, request, secretOf: identityProviders.secretOf });
 
   async function findForSignIn(id: string): Promise<IdentityProvider | undefined> {
     const provider = await identityProviders.findActive(id);

@@ -2,6 +2,7 @@
  * Questions to one identity provider. Owns when it is taken to be down: then nobody waits for it. What its answers mean
  * is for others to say.
  */
+import { elapsed } from '../clock.ts';
 import type { Outbound, OutboundInit } from '../http/outbound.ts';
 import { ProviderUnavailable } from './proof.ts';
 
@@ -21,9 +22,9 @@ export interface UpstreamAnswer {
 /** @throws {ProviderUnavailable} at once while the provider is taken to be down. */
 export type Upstream = (url: string, init?: OutboundInit) => Promise<UpstreamAnswer>;
 
-export function createUpstream({ request, now }: { request: Outbound; now: () => number }): Upstream {
+export function createUpstream({ request }: { request: Outbound }): Upstream {
   let failures = 0;
-  let restsUntil = 0;
+  let restsUntil = Number.NEGATIVE_INFINITY;
 
   async function ask(url: string, init?: OutboundInit): Promise<UpstreamAnswer> {
     const response = await request(url, init);
@@ -35,17 +36,18 @@ export function createUpstream({ request, now }: { request: Outbound; now: () =>
   }
 
   return async function upstream(url, init) {
-    if (now() < restsUntil) throw new ProviderUnavailable('taken to be down', { retryAfter: restsUntil - now() });
+    if (elapsed() < restsUntil)
+      throw new ProviderUnavailable('taken to be down', { retryAfter: restsUntil - elapsed() });
     // The first one afterwards tries; the others go on as before until it knows.
-    if (failures >= FAILURES) restsUntil = now() + REST;
+    if (failures >= FAILURES) restsUntil = elapsed() + REST;
     try {
       const answer = await ask(url, init);
       failures = 0;
-      restsUntil = 0;
+      restsUntil = Number.NEGATIVE_INFINITY;
       return answer;
     } catch (cause) {
       failures += 1;
-      if (failures >= FAILURES) restsUntil = now() + REST;
+      if (failures >= FAILURES) restsUntil = elapsed() + REST;
       throw new ProviderUnavailable((cause as Error).message, { cause });
     }
   };

@@ -5,12 +5,11 @@
  */
 import { hash } from 'node:crypto';
 import type { Adapter, AdapterPayload } from 'oidc-provider';
-import { errors } from 'oidc-provider';
+import Provider, { errors } from 'oidc-provider';
 import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
 import type { Json, Storage } from '../storage/storage.ts';
 import type { Admission } from './admission.ts';
-import { currentRequest } from './current-request.ts';
 import { eraseGrant } from './erasing.ts';
 import { accountGroup, clientGroup, grantGroup } from './groups.ts';
 import { SessionEnded } from './merging.ts';
@@ -265,7 +264,7 @@ interface GrantedOpenid {
 }
 
 function withFamily(payload: AdapterPayload): AdapterPayload {
-  const request = currentRequest();
+  const request = Provider.ctx;
   const family = request && familyOfRequest(request);
   return family === undefined ? payload : { ...payload, family };
 }

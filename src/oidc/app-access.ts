@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
+import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -112,11 +113,11 @@ export function createAppsAccess({
 
     async noteUse(accountId, clientId) {
       const id = useOf(accountId, clientId);
-      const time = now();
-      if (clientId === CONSOLE_CLIENT_ID || time - (noted.get(id) ?? 0) < USE_INTERVAL) return;
-      noted.set(id, time);
+      const sinceNoted = elapsed() - (noted.get(id) ?? Number.NEGATIVE_INFINITY);
+      if (clientId === CONSOLE_CLIENT_ID || sinceNoted < USE_INTERVAL) return;
+      noted.set(id, elapsed());
       // A store that cannot be written to is no reason to refuse what can be read.
-      await uses.put(id, time, { ttl: KEPT }).catch(() => undefined);
+      await uses.put(id, now(), { ttl: KEPT }).catch(() => undefined);
     },
   };
 }

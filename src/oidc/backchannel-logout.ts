@@ -4,12 +4,11 @@
  * Knows nothing of what ends a session.
  */
 import { randomUUID } from 'node:crypto';
-import type Provider from 'oidc-provider';
 import type { Client } from 'oidc-provider';
+import Provider from 'oidc-provider';
 import type { Logger } from 'pino';
 import type { Outbound } from '../http/outbound.ts';
 import { outage } from './adapter.ts';
-import { currentRequest } from './current-request.ts';
 import { isLastAttempt, type LogoutNotice, type LogoutNotices } from './logout-notices.ts';
 
 /** What one process has under way at a time: apps in a round, and notices that have just been written, per app and in all. */
@@ -127,7 +126,7 @@ export function sendBackchannelLogouts(provider: Provider, send: BackchannelLogo
     prototype: { backchannelLogout(this: Client, accountId: string, sid: string): Promise<void> };
   };
   prototype.backchannelLogout = async function (accountId, sid) {
-    const isSessionEnding = currentRequest()?.oidc.params?.logout !== undefined;
+    const isSessionEnding = Provider.ctx?.oidc.params?.logout !== undefined;
     if (!isSessionEnding) await outage(send({ accountId, clientId: this.clientId, sid }));
   };
   provider.on('backchannel.error', (_ctx, error) => {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Adapter } from 'oidc-provider';
+import { elapsed } from '../clock.ts';
 import type { IssueAccessToken } from '../credentials/exchange.ts';
 import type { Storage } from '../storage/storage.ts';
 import { recordKey } from './adapter.ts';
@@ -50,7 +51,7 @@ export function createIssueAccessToken({
     const { client, account, scope, lifetime } = request;
     const key = JSON.stringify([account.id, client.id, scope]);
     const known = made.get(key);
-    if (known && known.until > now() + lifetime) {
+    if (known && known.until > elapsed() + lifetime) {
       const [accessToken, grant] = await Promise.all([
         newToken(known.id, request),
         storage.get(recordKey('Grant', known.id), { shared: true }),
@@ -58,7 +59,7 @@ export function createIssueAccessToken({
       // Without its grant the token is as dead as it, and nobody has seen it.
       if (grant !== undefined) return { accessToken, expiresIn: lifetime };
     }
-    const until = now() + GRANT_LIFETIME;
+    const until = elapsed() + GRANT_LIFETIME;
     const id = await newGrant(request);
     made.set(key, { id, until });
     return { accessToken: await newToken(id, request), expiresIn: lifetime };

@@ -2,10 +2,8 @@
  * The engine writes a session or a grant whole, as one request sees it, while other requests change the same one. Here its models
  * are taught to say what they were when they were read, so that whoever stores them can merge what was changed.
  */
-import type Provider from 'oidc-provider';
 import type { Session } from 'oidc-provider';
-import { errors } from 'oidc-provider';
-import { currentRequest } from './current-request.ts';
+import Provider, { errors } from 'oidc-provider';
 
 type MergedSession = Session & { replaces?: string; replaced?: boolean; destroyed?: boolean };
 
@@ -34,7 +32,7 @@ export function mergeWrites(provider: Provider): void {
       return await save.call(this, ttl);
     } catch (error) {
       if (!(error instanceof SessionEnded)) throw error;
-      const request = currentRequest();
+      const request = Provider.ctx;
       if (request && answered.has(request)) throw new errors.LoginRequired('the session has ended');
       return undefined;
     }

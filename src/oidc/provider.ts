@@ -14,6 +14,7 @@ import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
 import { issueAudienceAsArray } from './id-token-audience.ts';
 import { mergeWrites } from './merging.ts';
+import { keepOfflineAccess } from './offline-access.ts';
 import { type ConsentPolicy, createPrompts } from './prompts.ts';
 import { shareSuccessors, type UsedRefreshToken } from './refresh-tokens.ts';
 import { registerTokenExchange } from './token-exchange.ts';
@@ -132,7 +133,12 @@ export function createProvider(given: ProviderOptions): Provider {
     assertJwtClientAuthClaimsAndHeader: assertClientAssertion,
     allowOmittingSingleRegisteredRedirectUri: false,
     // Not extra; this is where the engine lets parameters be checked.
-    extraParams: { state: assertShort('state'), nonce: assertShort('nonce'), client_id: assertFits },
+    extraParams: {
+      state: assertShort('state'),
+      nonce: assertShort('nonce'),
+      client_id: assertFits,
+      scope: keepOfflineAccess,
+    },
     pkce: {
       required: (_ctx, client) => client.tokenEndpointAuthMethod === 'none' && client.clientId !== CONSOLE_CLIENT_ID,
     },
@@ -225,7 +231,7 @@ export function createProvider(given: ProviderOptions): Provider {
   shareSuccessors(provider, options.useRefreshToken);
   registerTokenExchange(provider, options.exchange);
   compareSecretsAsDigests(provider, options.judgeSecret);
-  allowLoopbackForImplicit(provider);
+  leaveRedirectUrisToRegistration(provider);
   answerTrials(provider);
   issueAudienceAsArray(provider);
   nameIssuerInEveryAnswer(provider);
@@ -321,16 +327,14 @@ function compareSecretsAsDigests(provider: Provider, judgeSecret: JudgeSecret): 
   };
 }
 
-/** Our own check of redirect URIs has the exception the engine lacks: plain http on the developer's own machine. */
-function allowLoopbackForImplicit(provider: Provider): void {
-  const { prototype } = (
-    provider.Client as unknown as { Schema: { prototype: { invalidate(message: string, code?: string): void } } }
-  ).Schema;
-  const { invalidate } = prototype;
-  prototype.invalidate = function (message, code) {
-    if (code === 'implicit-force-https' || code === 'implicit-forbid-localhost') return;
-    invalidate.call(this, message, code);
-  };
+/**
+ * What may be registered is decided when it is registered, by one rule (`clients/redirect-uri.ts`). The engine's own, which differs,
+ * would refuse every request of an app that was taken.
+ */
+function leaveRedirectUrisToRegistration(provider: Provider): void {
+  const { prototype } = (provider.Client as unknown as { Schema: { prototype: { redirectUris(): void } } }).Schema;
+  if (!('redirectUris' in prototype)) throw new Error('the engine has no check of redirect URIs');
+  prototype.redirectUris = () => {};
 }
 
 /** An app that signs people in can be tried: its request may name our page, to the letter, beside its own. */

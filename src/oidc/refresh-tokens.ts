@@ -2,10 +2,9 @@
  * The engine makes a new refresh token at every use of one, and ends everything when one is used again, as two tabs do, and apps that
  * never got an answer. Here its successor is worked out from it, so that whoever uses it again in time gets the same.
  */
-import type Provider from 'oidc-provider';
 import type { RefreshToken } from 'oidc-provider';
+import Provider from 'oidc-provider';
 import { outage, TokenReplayed } from './adapter.ts';
-import { currentRequest } from './current-request.ts';
 import { alsoKeep } from './merging.ts';
 
 /** A refresh token as the engine reads it here. */
@@ -31,7 +30,7 @@ export function shareSuccessors(provider: Provider, use: (token: string) => Prom
   };
 
   prototype.generateTokenId = function () {
-    const { RotatedRefreshToken: rotated } = currentRequest()?.oidc.entities ?? {};
+    const { RotatedRefreshToken: rotated } = Provider.ctx?.oidc.entities ?? {};
     return (rotated as UsedRefreshToken | undefined)?.successor ?? generateTokenId.call(this);
   };
 

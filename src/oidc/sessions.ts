@@ -4,6 +4,7 @@
  */
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
+import { elapsed } from '../clock.ts';
 import { AppError, unlessGone } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -167,10 +168,10 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
     },
 
     async noteVisit(visit) {
+      if (elapsed() - (noted.get(visit.uid) ?? Number.NEGATIVE_INFINITY) < VISIT_INTERVAL) return;
       const time = now();
-      if (time - (noted.get(visit.uid) ?? 0) < VISIT_INTERVAL) return;
       await write({ ...visit, userAgent: visit.userAgent?.slice(0, 256), createdAt: time, lastActiveAt: time });
-      noted.set(visit.uid, time);
+      noted.set(visit.uid, elapsed());
     },
   };
 }

@@ -14,6 +14,9 @@ import type { Withdrawals } from './withdrawals.ts';
 /** A feed that has been silent for longer than a few of these is dead. */
 const HEARTBEAT_MS = 5_000;
 
+/** In one process of ours. Each feed asks the store four times a second. */
+const MOST_FEEDS = { ofApp: 50, inTotal: 500 };
+
 export interface FeedRoutesOptions {
   clients: Pick<Clients, 'findActive'>;
   withdrawals: Withdrawals;
@@ -22,9 +25,13 @@ export interface FeedRoutesOptions {
 
 export function feedRoutes({ clients, withdrawals, judgeSecret }: FeedRoutesOptions): Router {
   const router = new Router();
+  /** Feeds of each app that are open in this process. */
+  const open = new Map<string, number>();
 
   router.get('/identity/introspect/feed', async function streamWithdrawals(ctx) {
-    await authenticate(ctx);
+    const clientId = await authenticate(ctx);
+    enter(clientId);
+    ctx.res.once('close', () => leave(clientId));
     const stream = new PassThrough();
     const ended = new AbortController();
     ctx.req.once('close', () => ended.abort());
@@ -47,8 +54,29 @@ export function feedRoutes({ clients, withdrawals, judgeSecret }: FeedRoutesOpti
     clearInterval(heartbeat);
   }
 
-  /** @throws {AppError} `invalid_client` */
-  async function authenticate(ctx: Koa.Context): Promise<void> {
+  /** @throws {AppError} `too_many_requests` */
+  function enter(clientId: string): void {
+    const own = open.get(clientId) ?? 0;
+    const all = [...open.values()].reduce((sum, count) => sum + count, 0);
+    if (own >= MOST_FEEDS.ofApp || all >= MOST_FEEDS.inTotal)
+      throw new AppError(
+        'too_many_requests',
+        `an app may have ${MOST_FEEDS.ofApp} feeds open, one for each process of its API`,
+        {
+          retryAfter: 10,
+        },
+      );
+    open.set(clientId, own + 1);
+  }
+
+  function leave(clientId: string): void {
+    const left = (open.get(clientId) ?? 1) - 1;
+    if (left > 0) open.set(clientId, left);
+    else open.delete(clientId);
+  }
+
+  /** The app. @throws {AppError} `invalid_client` */
+  async function authenticate(ctx: Koa.Context): Promise<string> {
     const [id, secret] = basicCredentials(ctx.req);
     const client = id === undefined ? undefined : await clients.findActive(id);
     const digests = client?.secrets.map(({ digest }) => digest) ?? [];
@@ -56,7 +84,7 @@ export function feedRoutes({ clients, withdrawals, judgeSecret }: FeedRoutesOpti
       client?.introspection === true &&
       secret !== undefined &&
       (await judgeSecret({ clientId: client.id, digests, presented: secret, source: ctx.ip }));
-    if (isProven) return;
+    if (isProven) return client.id;
     throw new AppError('invalid_client', 'only for apps that may introspect every token');
   }
 

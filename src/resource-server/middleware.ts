@@ -243,15 +243,15 @@ function createMemory(seconds: number): Memory {
 
     find(token) {
       const entry = isUsable ? entries.get(keyOf(token)) : undefined;
-      return entry && entry.until > Date.now() ? entry.caller : undefined;
+      return entry && entry.until > performance.now() ? entry.caller : undefined;
     },
 
     keep(token, caller, asked) {
       if (!isUsable || asked !== generation) return;
       const oldest = entries.size >= CAPACITY ? entries.keys().next().value : undefined;
       if (oldest !== undefined) entries.delete(oldest);
-      const expiry = caller.expiresAt === undefined ? Number.POSITIVE_INFINITY : caller.expiresAt * 1000;
-      entries.set(keyOf(token), { caller, until: Math.min(Date.now() + seconds * 1000, expiry) });
+      const left = caller.expiresAt === undefined ? Number.POSITIVE_INFINITY : caller.expiresAt * 1000 - Date.now();
+      entries.set(keyOf(token), { caller, until: performance.now() + Math.min(seconds * 1000, left) });
     },
 
     reset(usable) {

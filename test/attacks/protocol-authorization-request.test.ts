@@ -312,10 +312,7 @@ describe('an attacker of the authorization request', () => {
       expectRefused(await protocol.post('par', web, { ...PUSHED(web), scope: 'openid users' }), 400, 'invalid_scope');
     });
 
-    it('is not given lasting access without the wish to be asked, nor in the fragment', async () => {
-      const tokens = await protocol.tokens(protocol.web, { scope: 'openid offline_access' });
-      expect(tokens).not.to.have.property('refresh_token');
-      expect(tokens.scope).to.equal('openid');
+    it('is not given lasting access in the fragment', async () => {
       const implicit = { response_type: 'id_token token', nonce: 'n', scope: 'openid offline_access' };
       const { params } = await protocol.authorize(protocol.page, implicit);
       expect(params.get('scope')).to.equal('openid');

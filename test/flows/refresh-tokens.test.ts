@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { decodeJwt } from 'jose';
 import * as oidc from 'openid-client';
 import { onEachEngine, startApp, type TestApp, type TestClient, type TestStore } from '../support/app.ts';
-import { createFlows, type Flows, OFFLINE } from '../support/flow.ts';
+import { createFlows, type Flows, fragmentOf, OFFLINE, walk } from '../support/flow.ts';
 
 const DAY = 24 * 60 * 60 * 1000;
 
@@ -33,12 +33,50 @@ onEachEngine((openStore) => {
     return { ...tokens, refresh_token: String(tokens.refresh_token), id_token: String(tokens.id_token) };
   }
 
-  it('are given for offline_access with consent, and not otherwise', async () => {
-    expect((await flows.tokens({ client, person, params: { scope: OFFLINE.scope } })).refresh_token).to.equal(
-      undefined,
-    );
-    expect((await flows.tokens({ client, person, params: { prompt: 'consent' } })).refresh_token).to.equal(undefined);
-    expect((await offlineTokens()).scope).to.equal(OFFLINE.scope);
+  it('are given for offline_access that the person allows, now or before, or need not be asked about', async () => {
+    const { scope } = OFFLINE;
+    const asked = await app.client();
+    const browser = flows.browser();
+    const silently = async (params: Record<string, string>) => {
+      const { url, request } = await flows.start({ client: asked, params: { prompt: 'none', ...params } });
+      const pushed = await flows.post('par', asked, { client_id: asked.id, ...request });
+      const byReference = flows.authorizeUrl(asked, { request_uri: String(pushed.body.request_uri) });
+      const landings = await Promise.all([browser.open(url), browser.open(byReference)]);
+      return landings.map((landing) => landing.url.searchParams.get('error'));
+    };
+    expect(
+      (await flows.tokens({ client: asked, person, browser, params: { prompt: 'consent' } })).refresh_token,
+    ).to.equal(undefined);
+    expect(await silently({ scope })).to.deep.equal(['consent_required', 'consent_required']);
+    for (let time = 0; time < 2; time++) {
+      const tokens = await flows.tokens({ client: asked, person, browser, params: { scope } });
+      expect(tokens.refresh_token, 'allowed now, then before').to.be.a('string');
+      expect(tokens.scope).to.equal(scope);
+    }
+    expect(await silently({ scope })).to.deep.equal([null, null]);
+    expect(
+      (await flows.tokens({ client: asked, person, browser, params: { scope, prompt: 'none' } })).refresh_token,
+    ).to.be.a('string');
+    const own = await app.client({ trusted: true });
+    for (const prompt of [{}, { prompt: 'login' }, { max_age: '0' }]) {
+      const tokens = await flows.tokens({
+        client: own,
+        person,
+        browser,
+        params: { scope, ...prompt } as Record<string, string>,
+      });
+      expect(tokens.scope, JSON.stringify(prompt)).to.equal(scope);
+      expect((await flows.refresh(own, String(tokens.refresh_token))).status).to.equal(200);
+    }
+  });
+
+  it('are not given to who did not ask for them, and the answer says so', async () => {
+    const own = await app.client({ trusted: true, implicit: true });
+    const { scope, refresh_token: token } = await flows.tokens({ client: own, person });
+    expect([scope, token]).to.deep.equal(['openid profile email', undefined]);
+    const params = { response_type: 'id_token token', scope: OFFLINE.scope };
+    const { url } = await walk(flows.browser(), (await flows.start({ client: own, params })).url, person);
+    expect(fragmentOf(url).get('scope')).to.equal('openid profile email');
   });
 
   it('bring fresh tokens of the same person, app and sign-in', async () => {

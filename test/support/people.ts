@@ -44,10 +44,10 @@ export type People = Awaited<ReturnType<typeof openPeople>>;
 export async function openPeople(storeUrl: string, clock: Clock = { time: 1_800_000_000 }) {
   const now = () => clock.time;
   const storage = await openStorage(storeUrl, { now });
-  const audit = createAudit({ storage, now });
+  const throttle = createThrottle({ storage, now });
+  const audit = createAudit({ storage, now, throttle });
   const organizations = createOrganizations({ storage, now, audit, whatBelongsTo: async () => undefined });
   const permissions = createPermissions({ storage, now, audit, takeFromAll: async () => {} });
-  const throttle = createThrottle({ storage, now });
   const passwords = createPasswords();
   /** What `endSessions` was called for, with the status the account had then. */
   const ended: string[] = [];
