@@ -99,6 +99,8 @@ export const Account = Profile.extend({
   organizationId: z.string().optional(),
   /** Names of permissions given to this person; see `permissionsOf` for what they may use. */
   permissions: z.array(z.string().max(64)).max(200),
+  /** Those of them that apps gave by their word, by app. What an administrator gave is in none. */
+  given: z.record(z.string(), z.array(z.string())).optional(),
   /** Argon2id in PHC string format. Absent: signs in by other means only. */
   passwordHash: z.string().optional(),
   createdAt: Instant,

@@ -46,6 +46,7 @@ const AccountChanges = Profile.extend({
   administrator: z.boolean().optional(),
   organizationId: Account.shape.organizationId,
   permissions: GivenPermissions.optional(),
+  given: Account.shape.given,
 });
 export type AccountChanges = z.input<typeof AccountChanges>;
 type ChangeOf = (account: Account) => AccountChanges | undefined;
@@ -355,9 +356,20 @@ function changedBy(account: Account, changes: z.output<typeof AccountChanges>): 
     emailVerified = account.emailVerified,
     administrator = account.administrator,
     permissions = account.permissions,
+    given = account.given,
     ...removable
   } = changes;
-  return { ...account, ...removable, emailVerified, administrator, permissions };
+  return { ...account, ...removable, emailVerified, administrator, permissions, ...within(permissions, given) };
+}
+
+/** What was taken from the account is no app's gift any more. */
+function within(permissions: readonly string[], given: Account['given']): Pick<Account, 'given'> {
+  if (given === undefined) return {};
+  const left = Object.entries(given).map(([clientId, names]) => [
+    clientId,
+    names.filter((name) => permissions.includes(name)),
+  ]);
+  return { given: Object.fromEntries(left) };
 }
 
 function noSuchAccount(): AppError {

@@ -3,6 +3,7 @@
  * when a partner asks and again when its user arrives. Knows neither wire formats nor browsers.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import { type Account, permissionsOf, profileFromElsewhere } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
@@ -130,7 +131,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     throw new AppError('conflict', 'an account with this e-mail is being made; try again', { field: 'email' });
   }
 
-  /** An app takes back what it gave itself, and nothing that others gave. Saying nothing of permissions changes none. */
+  /** Saying nothing of permissions changes none. */
   async function refresh(
     client: PartnerClient,
     organizationId: string,
@@ -138,23 +139,17 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     person: Person,
     origin: Origin,
   ): Promise<Account> {
-    const earlier = (await partners.get(account.id, client.id))?.given ?? [];
-    const heldOtherwise = (current: Account) => current.permissions.filter((name) => !earlier.includes(name));
-    const { permissions: wanted } = person;
-    const given = wanted?.filter((name) => !heldOtherwise(account).includes(name)) ?? earlier;
-    const sometime = [...new Set([...earlier, ...given])];
-    if (!sameNames(sometime, earlier)) await partners.noteGiven(account.id, client.id, sometime);
-    const updated = await accounts.update(
+    const { permissions: wanted, ...names } = person;
+    const keptBefore = wanted && (await partners.get(account.id, client.id))?.given;
+    return accounts.update(
       account.id,
       (current) => {
         refuseOthers(current, client.sso, organizationId);
-        const permissions = wanted && [...new Set([...heldOtherwise(current), ...wanted])];
-        return changesTo(current, { ...person, permissions });
+        const gift = wanted && giving(current, client.id, { wanted, keptBefore });
+        return changesTo(current, { ...names, ...gift });
       },
       origin,
     );
-    if (!sameNames(given, sometime)) await partners.noteGiven(account.id, client.id, given);
-    return updated;
   }
 
   async function look(token: string, onlyFor?: string): Promise<SignIn> {
@@ -273,13 +268,38 @@ function refuseOthers(account: Account, sso: Ceiling, organizationId: string): v
   assertDomain(sso, account.email);
 }
 
+/**
+ * An app takes back what it gave itself, and nothing that others gave: each app's gifts stand in the account, beside what it holds.
+ * @param keptBefore What this app gave as long as that was kept apart from the account.
+ */
+function giving(
+  { permissions, given = {} }: Account,
+  clientId: string,
+  { wanted, keptBefore = [] }: { wanted: readonly string[]; keptBefore: readonly string[] | undefined },
+): Pick<Account, 'permissions' | 'given'> {
+  const { [clientId]: earlier = keptBefore, ...ofOthers } = given;
+  const byOthers = Object.values(ofOthers).flat();
+  const byNoApp = permissions.filter((name) => !earlier.includes(name) && !byOthers.includes(name));
+  const now = wanted.filter((name) => !byNoApp.includes(name));
+  return {
+    permissions: [...new Set([...byNoApp, ...byOthers, ...now])],
+    given: { ...ofOthers, [clientId]: now },
+  };
+}
+
 function changesTo(
   account: Account,
-  { givenName, familyName, permissions = account.permissions }: Omit<Person, 'email'>,
+  {
+    givenName,
+    familyName,
+    ...gift
+  }: Omit<Person, 'email' | 'permissions'> & Partial<Pick<Account, 'permissions' | 'given'>>,
 ) {
+  const { permissions = account.permissions, given = account.given } = gift;
   const names = { givenName: givenName ?? account.givenName, familyName: familyName ?? account.familyName };
   const isSame = names.givenName === account.givenName && names.familyName === account.familyName;
-  return isSame && sameNames(permissions, account.permissions) ? undefined : { ...names, permissions };
+  const isGiven = isDeepStrictEqual(given, account.given) && sameNames(permissions, account.permissions);
+  return isSame && isGiven ? undefined : { ...names, permissions, given };
 }
 
 function sameNames(some: readonly string[], others: readonly string[]): boolean {

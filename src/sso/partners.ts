@@ -1,5 +1,5 @@
 /**
- * Which apps have signed a person in by their own word, what they gave, and whether the person lets them. Knows nothing of what
+ * Which apps have signed a person in by their own word, and whether the person lets them. Knows nothing of what
  * an app may do: that is its administrator's decision.
  */
 import { z } from 'zod';
@@ -10,8 +10,8 @@ import type { Storage } from '../storage/storage.ts';
 const Partner = z.object({
   accountId: z.string(),
   clientId: z.string(),
-  /** Permissions that the account has from this app, and would not have without it. */
-  given: z.array(z.string()),
+  /** What the app gave, before that was kept in the account itself. */
+  given: z.array(z.string()).default([]),
   /** When the person was last signed in, and from where. */
   lastAt: z.int().optional(),
   lastAddress: z.string().optional(),
@@ -24,8 +24,6 @@ export interface Partners {
   get(accountId: string, clientId: string): Promise<Partner | undefined>;
   /** Those of an account, the refused ones included, last used first. */
   list(accountId: string): Promise<Partner[]>;
-  /** Remembers what an app gives, before it is given. */
-  noteGiven(accountId: string, clientId: string, given: string[]): Promise<void>;
   /** Remembers that an app signed the person in. */
   noteSignIn(accountId: string, clientId: string, address: string | undefined): Promise<void>;
   /** The app signs the person in no more. @throws {AppError} `not_found` for one that never did. */
@@ -61,7 +59,6 @@ export function createPartners({ storage, now }: { storage: Storage; now: () => 
       return found.sort((a, b) => (b.lastAt ?? 0) - (a.lastAt ?? 0));
     },
 
-    noteGiven: (accountId, clientId, given) => note(accountId, clientId, { given }),
     noteSignIn: (accountId, clientId, address) =>
       note(accountId, clientId, { lastAt: now(), ...(address === undefined ? {} : { lastAddress: address }) }),
 

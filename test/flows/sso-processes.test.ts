@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
-import { onEachEngine, SECRET_KEY, startProcess, type TestProcess, type TestStore } from '../support/app.ts';
+import { fixtures, onEachEngine, SECRET_KEY, startProcess, type TestProcess, type TestStore } from '../support/app.ts';
 import { createBrowser } from '../support/browser.ts';
 import { createFlows, fragmentOf } from '../support/flow.ts';
 import { askAsPartner, loginPath, type Partner, partnerApp, ssoToken } from '../support/partner.ts';
@@ -45,6 +45,56 @@ onEachEngine((openStore) => {
 
     const browserAt = (origin: string) => createBrowser(issuer, origin);
     const originAt = (index: number) => String(processes[index % 2]?.url);
+
+    it('take back all that an app gave, however many of its calls came at once', async () => {
+      for (const name of ['alpha', 'beta'])
+        await directory.permissions.create({ name, description: name }).catch(() => undefined);
+      const permissions = ['alpha', 'beta', 'users'];
+      const giver = await partnerApp(directory, { permissions });
+      const held = async (email: string) => (await directory.accounts.findByEmail(email))?.permissions.toSorted();
+      for (let round = 0; round < ROUNDS * 3; round++) {
+        const person = { email: `gift${round}@partner.example` };
+        await ssoToken(issuer, giver, person);
+        await Promise.all(
+          ['alpha', 'beta', 'alpha', 'beta users'].map((wanted, index) =>
+            ssoToken(originAt(index), giver, { ...person, permissions: wanted }),
+          ),
+        );
+        await ssoToken(issuer, giver, { ...person, permissions: '' });
+        expect(await held(person.email)).to.deep.equal([]);
+      }
+    });
+
+    it('leave what another app or an administrator gave, whatever came at once', async () => {
+      const permissions = ['alpha', 'beta', 'users'];
+      const { organizationId } = partner;
+      const givers = [
+        await partnerApp(directory, { permissions, organizationId }),
+        await partnerApp(directory, { permissions, organizationId }),
+      ];
+      for (let round = 0; round < ROUNDS; round++) {
+        const { id, email } = await fixtures(directory).person({ organizationId, permissions: ['users'] });
+        const held = async () => (await directory.accounts.get(id))?.permissions.toSorted();
+        const say = (index: number, wanted: string) =>
+          ssoToken(originAt(index), givers[index] as Partner, { email, permissions: wanted });
+        await Promise.all([say(0, 'alpha beta users'), say(1, 'alpha')]);
+        expect(await held()).to.deep.equal(['alpha', 'beta', 'users']);
+        await say(0, '');
+        expect(await held()).to.deep.equal(['alpha', 'users']);
+        await say(1, '');
+        expect(await held()).to.deep.equal(['users']);
+      }
+    });
+
+    it('know what an app gave when that was kept beside the account, as earlier versions did', async () => {
+      const { organizationId } = partner;
+      const { id, email } = await fixtures(directory).person({ organizationId, permissions: ['users', 'alpha'] });
+      const giver = await partnerApp(directory, { permissions: ['alpha', 'users'], organizationId });
+      const data = { accountId: id, clientId: giver.id, given: ['users'] };
+      await directory.storage.put(`sso-partner:${id}:${giver.id}`, { version: 1, data });
+      await ssoToken(issuer, giver, { email, permissions: '' });
+      expect((await directory.accounts.get(id))?.permissions).to.deep.equal(['alpha']);
+    });
 
     /** By the page's form. True for a sign-in; a refusal says that the token is used. */
     async function post(origin: string, token: string): Promise<boolean> {

@@ -213,21 +213,25 @@ onEachEngine((openStore) => {
 
     it('can be taken back also when they were given as the store failed', async () => {
       const { storage } = app.directory;
-      const { insert } = storage;
-      for (const kind of ['account', 'sso-partner']) {
-        const person = user({ permissions: 'users' });
-        storage.insert = async (key, ...rest) => {
-          const isWritten = await insert.call(storage, key, ...rest);
-          if (key.startsWith(`${kind}:`)) throw new AppError('temporarily_unavailable', 'gone after this write');
-          return isWritten;
+      const { insert, update } = storage;
+      const goneAfter =
+        <Rest extends unknown[], Result>(write: (key: string, ...rest: Rest) => Promise<Result>) =>
+        async (key: string, ...rest: Rest) => {
+          const written = await write(key, ...rest);
+          if (key.startsWith('account:')) throw new AppError('temporarily_unavailable', 'gone after this write');
+          return written;
         };
+      const failing = { insert: goneAfter(insert), update: goneAfter(update) };
+      for (const verb of ['insert', 'update'] as const) {
+        const person = user({ permissions: 'users' });
+        Object.assign(storage, { [verb]: failing[verb] });
         const { status } = await askAsPartner(app.issuer, 'token', partner, person);
-        storage.insert = insert;
-        expect(status, kind).to.equal(503);
+        Object.assign(storage, { insert, update });
+        expect(status, verb).to.equal(503);
         await tokenFor({ email: person.email, permissions: '' });
-        expect(await held(person), kind).to.deep.equal([]);
+        expect(await held(person), verb).to.deep.equal([]);
         await tokenFor(person);
-        expect(await held(person), kind).to.deep.equal(['users']);
+        expect(await held(person), verb).to.deep.equal(['users']);
       }
     });
 
