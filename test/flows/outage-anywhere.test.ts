@@ -92,6 +92,19 @@ describe('an outage of the store that begins anywhere in a request', () => {
         const { browser } = await signedIn();
         return () => browser.request('/account');
       },
+      'post the login form': async () => {
+        const browser = flows.browser();
+        const page = await browser.open((await flows.start({ client })).url);
+        const body = new URLSearchParams({ email: person.email, password: person.password });
+        return () => browser.request(page.url.pathname, { method: 'POST', body });
+      },
+      'go on after it': async () => {
+        const browser = flows.browser();
+        const page = await browser.open((await flows.start({ client })).url);
+        const body = new URLSearchParams({ email: person.email, password: person.password });
+        const done = await browser.request(page.url.pathname, { method: 'POST', body });
+        return () => browser.request(String(done.headers.get('location')));
+      },
       'redeem a code': async () => {
         const { code, verifier } = await flows.authorize({ client, person });
         const fields = {
@@ -152,6 +165,8 @@ describe('an outage of the store that begins anywhere in a request', () => {
       'authorize, signed out',
       'authorize silently',
       'our own page',
+      'post the login form',
+      'go on after it',
       'redeem a code',
       'refresh',
       'introspect',
