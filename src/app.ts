@@ -454,7 +454,7 @@ export async function createApp(
   app
     .use(securityHeaders({ issuer }))
     .use(errors.handle) // sees every failure below
-    .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies })) // before anything reads the request
+    .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies, log })) // before anything reads the request
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
     .use(bearerCors({ below: '/api/' }))
     .use(plainBody) // not before what proxies ask with the headers of another request

@@ -3,7 +3,7 @@
  * Every mistake is reported together, by name, and combinations that would be unsafe refuse to start.
  */
 import { readFileSync } from 'node:fs';
-import { BlockList, isIP, isIPv4 } from 'node:net';
+import { BlockList, isIP, isIPv4, isIPv6 } from 'node:net';
 import { availableParallelism } from 'node:os';
 import { z } from 'zod';
 import { Email } from './email.ts';
@@ -48,7 +48,9 @@ const list = z
   .transform((text) => text.split(',').map((part) => part.trim()))
   .transform((parts) => parts.filter((part) => part !== ''));
 
-const cidrs = list.refine((parts) => parts.every(isCidr), 'must be CIDRs such as 10.0.0.0/8, separated by commas');
+const cidrs = list
+  .refine((parts) => parts.every(isCidr), 'must be CIDRs such as 10.0.0.0/8, separated by commas')
+  .transform((parts) => parts.map(asCovered));
 
 const Environment = z.object({
   ISSUER: z
@@ -72,7 +74,7 @@ const Environment = z.object({
     )
     .transform((keys) => keys.map((key) => Buffer.from(key, 'base64url'))),
   TRUSTED_PROXIES: cidrs.refine(
-    (parts) => !parts.some(coversTooMany),
+    (parts) => !parts.some(isTooWide) && !coverTooMany(parts),
     'must not trust every address: name the networks of your proxies',
   ),
   OUTBOUND_ALLOW: cidrs,
@@ -220,8 +222,38 @@ function isCidr(text: string): boolean {
   }
 }
 
+/** Addresses of IPv4 in the form that IPv6 sockets have for them (RFC 4291 §2.5.5.2) are those addresses. */
+function asCovered(cidr: string): string {
+  const [address = '', bits = '128'] = cidr.split('/');
+  const [, high = '', low = ''] = (isIPv6(address) && MAPPED.exec(new URL(`http://[${address}]`).hostname)) || [];
+  if (high === '' || Number(bits) < 96) return cidr;
+  const bytes = [high, low].flatMap((group) => [Number.parseInt(group, 16) >> 8, Number.parseInt(group, 16) & 255]);
+  return `${bytes.join('.')}/${Number(bits) - 96}`;
+}
+
+const MAPPED = /^\[::ffff:([\da-f]+):([\da-f]+)\]$/;
+
 /** True for more than any private network has: 10.0.0.0/8 and fc00::/7 are the largest (RFC 1918, RFC 4193). */
-function coversTooMany(cidr: string): boolean {
+function isTooWide(cidr: string): boolean {
   const [address = '', bits] = cidr.split('/');
   return bits !== undefined && Number(bits) < (isIPv4(address) ? 8 : 7);
+}
+
+/** Whether ranges together cover a good part of the Internet, however they are cut: an address in 16 of those looked at. */
+function coverTooMany(ranges: readonly string[]): boolean {
+  const covered = new BlockList();
+  for (const range of ranges.filter(isCidr)) {
+    const [address = '', bits] = range.split('/');
+    const family = isIPv4(address) ? 'ipv4' : 'ipv6';
+    covered.addSubnet(address, Number(bits ?? (family === 'ipv4' ? 32 : 128)), family);
+  }
+  const isCovered = (address: string) => covered.check(address, isIPv4(address) ? 'ipv4' : 'ipv6');
+  const ipv4 = Array.from({ length: 256 }, (_, n) => `${n}.${n}.0.1`);
+  const ways = [
+    ipv4,
+    ipv4.map((address) => `::ffff:${address}`),
+    ipv4.map((address) => `64:ff9b::${address}`), // RFC 6052 §2.1
+    Array.from({ length: 256 }, (_, n) => `2${n.toString(16).padStart(2, '0')}0::1`),
+  ];
+  return ways.some((addresses) => addresses.filter(isCovered).length > 16);
 }

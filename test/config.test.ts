@@ -189,6 +189,19 @@ describe('settings', () => {
       [{ TRUSTED_PROXIES: '0.0.0.0/0' }, /TRUSTED_PROXIES must not trust every address/],
       [{ TRUSTED_PROXIES: '10.0.0.0/8,::/0' }, /TRUSTED_PROXIES must not trust every address/],
       [{ TRUSTED_PROXIES: '0.0.0.0/1,128.0.0.0/1' }, /TRUSTED_PROXIES must not trust every address/],
+      [{ TRUSTED_PROXIES: '::ffff:0.0.0.0/96' }, /TRUSTED_PROXIES must not trust every address/],
+      [{ TRUSTED_PROXIES: '::ffff:0:0/97,::ffff:8000:0/97' }, /TRUSTED_PROXIES must not trust every address/],
+      [{ TRUSTED_PROXIES: '::ffff:0:0/95' }, /TRUSTED_PROXIES must not trust every address/],
+      [{ TRUSTED_PROXIES: '::/80' }, /TRUSTED_PROXIES must not trust every address/],
+      [{ TRUSTED_PROXIES: '64:ff9b::/96' }, /TRUSTED_PROXIES must not trust every address/],
+      [
+        { TRUSTED_PROXIES: Array.from({ length: 256 }, (_, n) => `${n}.0.0.0/8`).join() },
+        /TRUSTED_PROXIES must not trust every address/,
+      ],
+      [
+        { TRUSTED_PROXIES: Array.from({ length: 32 }, (_, n) => `2${n.toString(16).padStart(2, '0')}0::/8`).join() },
+        /TRUSTED_PROXIES must not trust every address/,
+      ],
     ];
     for (const [environment, reason] of unsafe) {
       expect(problemsOf(environment).join(), JSON.stringify(environment)).to.match(reason);

@@ -1,7 +1,14 @@
+import type { IncomingMessage } from 'node:http';
 import type Koa from 'koa';
+import type { Logger } from 'pino';
 import proxyaddr from 'proxy-addr';
 import { AppError } from '../errors.ts';
 import { isRepeated } from './repeated-header.ts';
+
+/** What proxies say of whom they speak for. */
+const FORWARDED = ['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-real-ip', 'forwarded'];
+/** Peers that are warned of, once each: anybody can send such headers. */
+const MOST_NOTED = 20;
 
 /**
  * Makes every later middleware see the request as sent to the issuer: nothing of it names us. Host and scheme come from the issuer,
@@ -12,15 +19,31 @@ import { isRepeated } from './repeated-header.ts';
 export function canonicalRequest({
   issuer,
   trustedProxies,
+  log,
 }: {
   issuer: string;
   trustedProxies: readonly string[];
+  log: Logger;
 }): Koa.Middleware {
   const { host, protocol } = new URL(issuer);
   const trust = proxyaddr.compile([...trustedProxies]);
+  const noted = new Set<string>();
+
+  /** Everybody behind a proxy that is not trusted has its address, which nobody would guess from what they see. */
+  function noteUntrusted({ socket, headers }: IncomingMessage): void {
+    const peer = socket.remoteAddress;
+    const isForwarded = FORWARDED.some((name) => headers[name] !== undefined);
+    if (peer === undefined || !isForwarded || noted.has(peer) || noted.size >= MOST_NOTED || trust(peer, 0)) return;
+    noted.add(peer);
+    log.warn(
+      { peer },
+      'forwarded headers are not believed, as TRUSTED_PROXIES does not name the address they come from; if that is your proxy, everybody behind it counts as one network until you add it',
+    );
+  }
 
   return async function canonical(ctx, next) {
     const { headers } = ctx.req;
+    noteUntrusted(ctx.req);
     const address = proxyaddr(ctx.req, trust);
     // Of two, whoever is before us may have looked at the other one.
     const isClear = !isRepeated(ctx.req, 'host') && HOST.test(headers.host ?? '');
