@@ -105,6 +105,26 @@ describe('an identity provider that', function () {
     expect((await exchange('github', github.issue(person, OWN))).status).to.equal(200);
   });
 
+  it('fails at what strangers send is still asked about everybody else', async () => {
+    const person = fakePerson();
+    await linkedAccount(app.directory, person);
+    const { github } = fakes;
+    github.misbehave = ({ url }, response) => response.writeHead(url === '/' ? 404 : 500, json).end('{}');
+    for (let n = 0; n < 12; n++) await expectUnavailable('github', `made-up-${n}`);
+    github.misbehave = undefined;
+    expect((await exchange('github', github.issue(person, OWN))).status).to.equal(200);
+  });
+
+  it('fails at everything is down, whatever was sent', async () => {
+    const { github } = fakes;
+    github.misbehave = (_request, response) => response.writeHead(500, json).end('{}');
+    for (let n = 0; n < 5; n++) await expectUnavailable('github', `made-up-${n}`);
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    const { length } = github.requests;
+    for (let more = 0; more < 10; more++) await expectUnavailable('github', `made-up-${more}`, 300);
+    expect(github.requests).to.have.lengthOf(length);
+  });
+
   for (const [how, seconds] of Object.entries({ back: -86_400, ahead: 86_400 })) {
     it(`is down rests for ten seconds when the wall clock is set a day ${how} meanwhile, no longer and no shorter`, async () => {
       const person = fakePerson();

@@ -396,6 +396,26 @@ onEachEngine((openStore) => {
       expect(pathOf(landing)).to.equal('/account');
     });
 
+    it('at codes that somebody made up goes on for everybody else, and is asked about no more than 30 of them', async () => {
+      const { person } = await linkedPerson();
+      const { openid } = providers;
+      openid.misbehave = undefined;
+      const statuses: number[] = [];
+      for (let n = 0; n < 8; n++) {
+        const visitor = browser();
+        const back = await agreeThere(await goThere(visitor, await openLogin(visitor), 'openid'), person);
+        back.searchParams.set('code', `made-up-${n}`);
+        openid.misbehave = (_request, response) => response.writeHead(_request.url === '/' ? 404 : 500).end();
+        statuses.push((await visitor.open(back.href)).response?.status ?? 0);
+        openid.misbehave = undefined;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+      expect(new Set(statuses)).to.deep.equal(new Set([503]));
+      const visitor = browser();
+      const back = await agreeThere(await goThere(visitor, await openLogin(visitor), 'openid'), person);
+      expect(pathOf(await visitor.open(back.href))).to.equal('/account');
+    });
+
     it('that never answers is waited for a few seconds', async () => {
       const person = providers.somebody();
       const visitor = browser();

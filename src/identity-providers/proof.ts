@@ -41,11 +41,14 @@ export type Prove = (request: ProofRequest) => Promise<Verdict>;
 export class ProviderUnavailable extends Error {
   /** Seconds after which asking again makes sense. */
   readonly retryAfter: number;
+  /** What was sent, which a stranger may have made up, may be why. */
+  readonly mayBeByInput: boolean;
 
-  constructor(message: string, { retryAfter = 2, cause }: { retryAfter?: number; cause?: unknown } = {}) {
-    super(message, cause === undefined ? undefined : { cause });
+  constructor(message: string, details: { retryAfter?: number; cause?: unknown; mayBeByInput?: boolean } = {}) {
+    super(message, details.cause === undefined ? undefined : { cause: details.cause });
     this.name = 'ProviderUnavailable';
-    this.retryAfter = retryAfter;
+    this.retryAfter = details.retryAfter ?? 2;
+    this.mayBeByInput = details.mayBeByInput ?? false;
   }
 }
 

@@ -53,6 +53,8 @@ export type Arrival =
       problem: string;
       /** Seconds after which trying again makes sense. */
       retryAfter?: number;
+      /** The provider may have failed at what was brought. */
+      mayBeByInput?: boolean;
     };
 
 /** A provider to sign in with, as people choose it. */
@@ -143,8 +145,8 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
       if (error instanceof AppError) throw error;
       const unavailable = unavailableIn(error);
       if (!unavailable) return { outcome: 'refused', identityProvider, problem: problemIn(error as Error) };
-      const { message: problem, retryAfter } = unavailable;
-      return { outcome: 'unavailable', identityProvider, problem, retryAfter };
+      const { message: problem, retryAfter, mayBeByInput } = unavailable;
+      return { outcome: 'unavailable', identityProvider, problem, retryAfter, mayBeByInput };
     }
   }
 
@@ -185,7 +187,8 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
       const failure = await throttle.consume(FAILURES, { source: address });
       const arrival = await prove(identityProvider, attempt, query);
       // Nobody is to blame who comes back while the provider is down.
-      if (arrival.outcome === 'proven' || arrival.outcome === 'unavailable') await failure.refund();
+      if (arrival.outcome === 'proven' || (arrival.outcome === 'unavailable' && !arrival.mayBeByInput))
+        await failure.refund();
       return arrival;
     },
   };

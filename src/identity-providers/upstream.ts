@@ -2,11 +2,16 @@
  * Questions to one identity provider. Owns when it is taken to be down: then nobody waits for it. What its answers mean
  * is for others to say.
  */
+
 import { elapsed } from '../clock.ts';
-import type { Outbound, OutboundInit } from '../http/outbound.ts';
+import type { Outbound, OutboundError, OutboundInit } from '../http/outbound.ts';
+
 import { ProviderUnavailable } from './proof.ts';
 
-/** So many failures in a row, and the provider is left alone for so many seconds. */
+/**
+ * So many failures in a row, and the provider is left alone for so many seconds. A code, a token or whatever else a stranger sent
+ * may be what makes it fail: then it is asked for nothing in particular first, and only if that fails as well it is down.
+ */
 const FAILURES = 5;
 const REST = 10;
 
@@ -35,6 +40,24 @@ export function createUpstream({ request }: { request: Outbound }): Upstream {
     return { status, body, link: response.headers.get('link') ?? undefined };
   }
 
+  function isUp(): void {
+    failures = 0;
+    restsUntil = Number.NEGATIVE_INFINITY;
+  }
+
+  const isAlive = (url: string) =>
+    request(new URL('/', url)).then(
+      ({ status }) => status < 500,
+      () => false,
+    );
+
+  async function noteFailure(url: string, mayBeByInput: boolean): Promise<void> {
+    failures += 1;
+    if (failures < FAILURES) return;
+    if (mayBeByInput && (await isAlive(url))) isUp();
+    else restsUntil = elapsed() + REST;
+  }
+
   return async function upstream(url, init) {
     if (elapsed() < restsUntil)
       throw new ProviderUnavailable('taken to be down', { retryAfter: restsUntil - elapsed() });
@@ -42,13 +65,17 @@ export function createUpstream({ request }: { request: Outbound }): Upstream {
     if (failures >= FAILURES) restsUntil = elapsed() + REST;
     try {
       const answer = await ask(url, init);
-      failures = 0;
-      restsUntil = Number.NEGATIVE_INFINITY;
+      isUp();
       return answer;
     } catch (cause) {
-      failures += 1;
-      if (failures >= FAILURES) restsUntil = elapsed() + REST;
-      throw new ProviderUnavailable((cause as Error).message, { cause });
+      // Our own questions, for documents, say nothing but where they are. Nobody's input keeps a connection from being made.
+      const mayBeByInput = init !== undefined && !isUnreachable(cause);
+      void noteFailure(url, mayBeByInput);
+      throw new ProviderUnavailable((cause as Error).message, { cause, mayBeByInput });
     }
   };
+}
+
+function isUnreachable(error: unknown): boolean {
+  return (error as Partial<OutboundError>).reason === 'unreachable';
 }
