@@ -22,6 +22,7 @@ const SETTINGS: readonly Setting[] = [
     flag: 'refresh-token-rotation',
     about: 'each use of a refresh token brings another; off, one stays good for all its uses',
   },
+  { flag: 'id-token-alg <alg>', field: 'idTokenSigningAlg', about: 'RS256, ES256 or EdDSA signs its ID tokens' },
   { flag: 'permission <name>', field: 'permissions', many: true, about: 'that it may ask for' },
   { flag: 'organization <id>', field: 'organizationId' },
   { flag: 'client-id <id>', about: 'that another system knows it by already', fixed: true },
@@ -208,6 +209,7 @@ function shownClient(client: Client): Result {
     introspection: client.introspection,
     trusted: client.trusted,
     refresh_token_rotation: rotatesRefreshTokens(client),
+    id_token_alg: client.idTokenSigningAlg,
     permissions: client.permissions,
     sso: client.sso && shownSso(client.sso),
     secrets: client.secrets.map((secret) => ({

@@ -57,11 +57,12 @@ const ClientChanges = Client.omit({
   id: true,
   secrets: true,
   jwks: true,
-  idTokenSigningAlg: true,
   disabledAt: true,
   createdAt: true,
   updatedAt: true,
-}).partial();
+})
+  .partial()
+  .extend({ idTokenSigningAlg: z.exactOptional(Client.shape.idTokenSigningAlg) });
 export type ClientChanges = z.input<typeof ClientChanges>;
 
 export interface Clients {

@@ -121,12 +121,20 @@ export function createProvider(given: ProviderOptions): Provider {
     conformIdTokenClaims: false,
     subjectTypes: ['public'],
     responseTypes: RESPONSE_TYPES,
-    clientAuthMethods: ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'],
+    clientAuthMethods: [...CLIENT_AUTH_METHODS],
     enabledJWA: {
       idTokenSigningAlgValues: ['RS256', 'ES256', 'EdDSA'],
-      clientAuthSigningAlgValues: ['RS256', 'PS256', 'ES256', 'EdDSA'],
+      clientAuthSigningAlgValues: [...CLIENT_AUTH_ALGORITHMS],
     },
-    discovery: { ui_locales_supported: [...options.uiLocales], claim_types_supported: ['normal'] },
+    discovery: {
+      ui_locales_supported: [...options.uiLocales],
+      claim_types_supported: ['normal'],
+      prompt_values_supported: ['none', 'login', 'consent', 'select_account'],
+      revocation_endpoint_auth_methods_supported: CLIENT_AUTH_METHODS,
+      revocation_endpoint_auth_signing_alg_values_supported: CLIENT_AUTH_ALGORITHMS,
+      introspection_endpoint_auth_methods_supported: CLIENT_AUTH_METHODS,
+      introspection_endpoint_auth_signing_alg_values_supported: CLIENT_AUTH_ALGORITHMS,
+    },
 
     clients: [consoleClient(issuer)],
     clientDefaults: { token_endpoint_auth_method: 'client_secret_basic' },
@@ -239,6 +247,10 @@ export function createProvider(given: ProviderOptions): Provider {
   callForeignTokensInactive(provider);
   return provider;
 }
+
+/** How apps prove themselves, at every endpoint where they do. */
+const CLIENT_AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'] as const;
+const CLIENT_AUTH_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const;
 
 const RESPONSE_TYPES: ResponseType[] = ['code', 'id_token', 'id_token token', 'none'];
 

@@ -17,7 +17,7 @@ import {
   type TestStore,
 } from '../support/app.ts';
 import { createFlows, type Flows } from '../support/flow.ts';
-import { shellJson } from '../support/shell.ts';
+import { shell, shellJson } from '../support/shell.ts';
 
 const DAY = 24 * 60 * 60 * 1000;
 const DISCOVERY = '/.well-known/openid-configuration';
@@ -32,7 +32,14 @@ const KNOWN_METADATA = [
   ...['id_token_signing_alg_values_supported', 'token_endpoint_auth_methods_supported'],
   ...['token_endpoint_auth_signing_alg_values_supported', 'request_uri_parameter_supported'],
   ...['authorization_response_iss_parameter_supported', 'userinfo_signing_alg_values_supported'],
-  ...['request_parameter_supported', 'backchannel_logout_supported', 'backchannel_logout_session_supported'],
+  ...['introspection_endpoint_auth_methods_supported', 'introspection_endpoint_auth_signing_alg_values_supported'],
+  ...['revocation_endpoint_auth_methods_supported', 'revocation_endpoint_auth_signing_alg_values_supported'],
+  ...[
+    'prompt_values_supported',
+    'request_parameter_supported',
+    'backchannel_logout_supported',
+    'backchannel_logout_session_supported',
+  ],
 ];
 
 onEachEngine((openStore) => {
@@ -102,6 +109,40 @@ onEachEngine((openStore) => {
       expect(KNOWN_METADATA).to.include.members(Object.keys(metadata));
       expect(await getJson('/.well-known/oauth-authorization-server')).to.deep.equal(metadata);
       expect(await getJson(DISCOVERY, other.url)).to.deep.equal(metadata);
+    });
+
+    it('lists the ways of proving to be an app that work at each endpoint', async () => {
+      const metadata = await getJson(DISCOVERY);
+      const worker = await app.client({ clientCredentials: true, introspection: true });
+      const forms = {
+        token: { grant_type: 'client_credentials' },
+        introspection: { token: 'x' },
+        revocation: { token: 'x' },
+      };
+      for (const [endpoint, params] of Object.entries(forms)) {
+        const methods = metadata[`${endpoint}_endpoint_auth_methods_supported`];
+        expect(methods).to.have.members(['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none']);
+        const path = String(metadata[`${endpoint}_endpoint`]).replace(`${app.issuer}/identity/`, '');
+        const form = params as Record<string, string>;
+        expect((await flows.post(path, worker, form)).status, endpoint).to.equal(200);
+        const posted = { ...form, client_id: worker.id, client_secret: worker.secret };
+        expect((await flows.post(path, worker, posted)).status, endpoint).to.equal(200);
+        const wrong = { ...form, client_id: worker.id, client_secret: 'wrong' };
+        expect((await flows.post(path, worker, wrong)).status, endpoint).to.equal(401);
+      }
+    });
+
+    it('lists the prompts that work, and no other does', async () => {
+      const { prompt_values_supported: prompts } = await getJson<{ prompt_values_supported: string[] }>(DISCOVERY);
+      expect(prompts).to.have.members(['none', 'login', 'consent', 'select_account']);
+      for (const prompt of [...prompts, 'create', 'nonsense']) {
+        const { url } = await flows.start({ client, params: { prompt } });
+        const response = await fetch(url, { redirect: 'manual' });
+        const location = new URL(String(response.headers.get('location')), app.issuer);
+        const error = location.searchParams.get('error');
+        const expected = prompt === 'none' ? 'login_required' : prompts.includes(prompt) ? null : 'invalid_request';
+        expect(error, prompt).to.equal(expected);
+      }
     });
 
     it('can be read by apps in a browser', async () => {
@@ -185,6 +226,26 @@ onEachEngine((openStore) => {
         expect(payload.sub).to.equal(person.id);
       }
     });
+
+    it('sign with the algorithm that the shell chose for an app, when it was made or later', async () => {
+      const { redirectUri } = client;
+      const places = ['app', 'create', '--name', 'Chooser', '--redirect-uri', redirectUri, '--id-token-alg', 'ES256'];
+      const made = await shellJson(store, ...places);
+      const chooser = { id: String(made.client_id), secret: String(made.client_secret), redirectUri };
+      const algorithm = async () => {
+        const { id_token: token = '' } = await flows.tokens({ client: chooser, person });
+        return decodeProtectedHeader(token).alg;
+      };
+      expect(await algorithm()).to.equal('ES256');
+      const changed = await shellJson(store, 'app', 'update', chooser.id, '--id-token-alg', 'EdDSA');
+      expect(changed.id_token_alg).to.equal('EdDSA');
+      expect(await algorithm()).to.equal('EdDSA');
+      for (const wrong of ['none', 'HS256', 'es256']) {
+        const refused = await shell(store, ['app', 'update', chooser.id, '--id-token-alg', wrong]);
+        expect(refused.status).to.equal(1);
+      }
+      expect(await algorithm()).to.equal('EdDSA');
+    }).timeout(30_000);
 
     it('are the same in every process, which verify each other’s ID tokens', async () => {
       expect(await published(other.url)).to.deep.equal(await published());
