@@ -21,7 +21,7 @@ import { createAudit } from './audit.ts';
 import { rotatesRefreshTokens } from './clients/client.ts';
 import { createClients } from './clients/clients.ts';
 import { createJudgeSecret } from './clients/secret-judge.ts';
-import { wallClock as now } from './clock.ts';
+import { wallClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { createAppTokens } from './credentials/app-tokens.ts';
 import { createExchange } from './credentials/exchange.ts';
@@ -123,7 +123,8 @@ export async function openDirectory(
   { warn = () => undefined }: { warn?: (message: string) => void } = {},
 ) {
   const { storeUrl, storeMayLoseWrites: mayLoseWrites, secretKeys: configured } = config;
-  const store = await openStorage(storeUrl, { now, warn, mayLoseWrites });
+  const store = await openStorage(storeUrl, { now: wallClock, warn, mayLoseWrites });
+  const { now } = store;
   const withdrawals = createWithdrawals(store);
   const storage = observed(store, async (write) => {
     if (isWithdrawal(write)) await withdrawals.note();
@@ -274,6 +275,7 @@ export async function createApp(
     identityProviders,
     appTokens,
   } = directory;
+  const { now } = storage;
   const { issuer } = config;
 
   const assets = createAssets(join(VIEWS, 'assets'));
@@ -347,7 +349,7 @@ export async function createApp(
     },
   });
   const outbound = createOutbound({ allow: config.outboundAllow });
-  const issueAccessToken = createIssueAccessToken({ storage, now, adapter });
+  const issueAccessToken = createIssueAccessToken({ storage, now: wallClock, adapter });
   const welcome = createWelcome({ storage, accounts, links, audit });
   const identify = createIdentify({ links, accounts, welcome });
   const exchange = createExchange({

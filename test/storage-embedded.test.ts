@@ -18,11 +18,16 @@ describe('storage: the embedded file', () => {
   let directory: string;
   let open: Storage[];
   let ahead = 0;
-  const now = () => Math.floor(Date.now() / 1000) + ahead;
+  /** By which the monotonic clock is ahead as well: time that has really passed. */
+  let passed = 0;
+  let warnings: string[] = [];
+  const now = () => Math.floor(Date.now() / 1000) + passed + ahead;
+  const elapsed = () => performance.now() / 1000 + passed;
+  const warn = (message: string) => void warnings.push(message);
   const fileOf = (place: string) => join(place, 'latchkey.sqlite');
 
   function openAt(place: string, sweepEvery = 30): Storage {
-    const storage = createEmbeddedStorage({ directory: place, now, sweepEvery });
+    const storage = createEmbeddedStorage({ directory: place, now, elapsed, warn, sweepEvery });
     open.push(storage);
     return storage;
   }
@@ -42,6 +47,8 @@ describe('storage: the embedded file', () => {
     directory = mkdtempSync(join(tmpdir(), 'latchkey-store-'));
     open = [];
     ahead = 0;
+    passed = 0;
+    warnings = [];
   });
   afterEach(async () => {
     await Promise.all(open.map((storage) => storage.close()));
@@ -202,7 +209,7 @@ describe('storage: the embedded file', () => {
     await Promise.all(Array.from({ length: 500 }, (_, n) => storage.put(`old ${n}`, n, { ttl: 60, groups: ['all'] })));
     await storage.put('new', 1, { ttl: 600, groups: ['all'] });
     await storage.put('lasting', 1);
-    ahead = 60;
+    passed = 60;
     const peek = new DatabaseSync(fileOf(directory), { readOnly: true });
     const count = () =>
       peek.prepare('SELECT (SELECT count(*) FROM record) records, (SELECT count(*) FROM membership) memberships').get();
@@ -210,6 +217,73 @@ describe('storage: the embedded file', () => {
     expect(count()).to.include({ records: 2, memberships: 1 });
     peek.close();
     expect(await storage.get('new')).to.equal(1);
+  });
+
+  for (const [jump, seconds] of Object.entries({ 'a minute': 60, 'a day': 86_400, 'ten years': 315_360_000 })) {
+    it(`forgets nothing while the clock is ${jump} ahead, says so once, and goes on when it is right again`, async () => {
+      const storage = openAt(directory, 0.05);
+      await storage.put('short', 1, { ttl: 50 });
+      await storage.put('long', 1, { ttl: 40_000_000, groups: ['all'] });
+      const peek = new DatabaseSync(fileOf(directory), { readOnly: true });
+      const count = () => Number(peek.prepare('SELECT count(*) records FROM record').get()?.records);
+      ahead = seconds;
+      await sleep(300);
+      expect(await storage.get('short')).to.equal(undefined);
+      expect(count()).to.equal(2);
+      expect(warnings).to.have.length(1);
+      expect(warnings[0]).to.match(/the clock .* ahead/);
+      ahead = 0;
+      expect(await storage.get('short')).to.equal(1);
+      passed = 60;
+      while (count() > 1) await sleep(20);
+      expect(await storage.get('long')).to.equal(1);
+      expect(warnings).to.have.length(1);
+      peek.close();
+    });
+  }
+
+  it('revives nothing when the clock was set back while nobody ran', async () => {
+    const first = openAt(directory);
+    await first.put('expired', 1, { ttl: 60, groups: ['all'] });
+    await first.put('lasting', 1, { ttl: 86_400, groups: ['all'] });
+    passed = 61;
+    expect(await first.get('expired')).to.equal(undefined);
+    await first.close();
+    for (const back of [-60, -86_400, -315_360_000]) {
+      ahead = back;
+      const again = openAt(directory);
+      expect(await again.get('expired'), String(back)).to.equal(undefined);
+      expect((await again.list('all')).entries.map(({ key }) => key)).to.deep.equal(['lasting']);
+      expect(await again.insert('expired', 2, { ttl: 60 })).to.equal(true);
+      expect(await again.get('expired'), 'a new one').to.equal(2);
+      expect(await again.take('expired')).to.equal(2);
+      await again.put('expired', 1, { ttl: -1, groups: ['all'] });
+      await again.close();
+    }
+  });
+
+  it('revives nothing that was seen expired just before its process was killed', async () => {
+    const first = openAt(directory, 3600);
+    await first.put('expired', 1, { ttl: 60 });
+    passed = 61;
+    expect(await first.get('expired')).to.equal(undefined);
+    await first.ping(); // later than what was written down on seeing it
+    ahead = -60;
+    expect(await openAt(directory, 3600).get('expired')).to.equal(undefined);
+  });
+
+  it('is not spoiled by a process whose clock is ten years ahead', async () => {
+    const storage = openAt(directory, 0.05);
+    await storage.put('a', 1, { ttl: 86_400 });
+    ahead = 315_360_000;
+    const wild = openAt(directory, 0.05);
+    expect(await wild.get('a')).to.equal(undefined);
+    await sleep(200);
+    await wild.close();
+    ahead = 0;
+    expect(await storage.get('a')).to.equal(1);
+    expect(await openAt(directory).get('a')).to.equal(1);
+    expect(openAt(directory).now()).to.be.closeTo(now(), 2);
   });
 
   it('is made once when two processes start on nothing at the same moment', async () => {

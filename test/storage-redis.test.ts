@@ -207,13 +207,33 @@ describe('storage: one Redis', () => {
     expect(keys).to.have.length(4);
     for (const key of keys) expect(Number(await server.command('ttl', key)), key).to.be.within(59, 660);
     const [members = ''] = keys.filter((key) => key.includes(':members:'));
-    ahead = 300;
+    // Only Redis' own clock counts for what is forgotten.
+    ahead = 315_360_000;
+    await storage.put('c', 1, { ttl: 60, groups: ['g'] });
+    expect(await server.command('zcard', members)).to.equal('3');
+    ahead = 0;
+    await storage.delete('c');
+    const expire = "return redis.call('ZADD', KEYS[1], 1, redis.call('ZRANGE', KEYS[1], 0, 0)[1])";
+    await server.command('eval', expire, '1', members.replace(':members:', ':expiries:'));
     await storage.put('c', 1, { ttl: 60, groups: ['g'] });
     expect(await server.command('zcard', members), 'the expired membership is pruned').to.equal('2');
     await storage.put('d', 1, { groups: ['g'] });
     expect(await server.command('ttl', members), 'a lasting record keeps its group').to.equal('-1');
     await storage.put('e', 1, { ttl: 60, groups: ['g'] });
     expect(await server.command('ttl', members)).to.equal('-1');
+  });
+
+  it('goes by Redis’ clock where its own is behind, so that nothing lives again', async () => {
+    await storage.put('a', 1, { ttl: 1 });
+    const raw = await server.command('get', 'latchkey:record:a');
+    await sleep(1100);
+    await server.command('set', 'latchkey:record:a', raw); // as if Redis had not collected it yet
+    ahead = -86_400;
+    expect(storage.now()).to.be.closeTo(Date.now() / 1000, 2);
+    expect(await storage.get('a')).to.equal(undefined);
+    expect(await storage.take('a')).to.equal(undefined);
+    await storage.put('b', 1, { ttl: 60 });
+    expect(await storage.get('b')).to.equal(1);
   });
 
   it('skips memberships whose record never came', async () => {

@@ -6,6 +6,7 @@
 import { hash } from 'node:crypto';
 import type { Adapter, AdapterPayload } from 'oidc-provider';
 import Provider, { errors } from 'oidc-provider';
+import { wallClock } from '../clock.ts';
 import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
 import type { Json, Storage } from '../storage/storage.ts';
@@ -105,7 +106,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   async function write(id: string, payload: AdapterPayload, expiresIn: number | undefined): Promise<void> {
     const ttl = Math.max(1, Math.ceil(expiresIn ?? 0)) + (isApiToken ? KNOWN_AFTER_EXPIRY : 0);
     const key = keyOf(id);
-    const packed = pack(FAMILY_MODELS.has(model) ? withFamily(payload) : payload, id);
+    const packed = pack(byTimeOfStore(FAMILY_MODELS.has(model) ? withFamily(payload) : payload), id);
     if (model === 'ReplayDetection') {
       if (!(await storage.insert(key, packed, { ttl })))
         throw new errors.InvalidClientAuth('assertion was already used');
@@ -124,6 +125,12 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     // What was ended while this request was under way is not written back.
     if ((await storage.update(key, (current) => current && widened(current, packed), { ttl })) === undefined)
       throw new errors.InvalidGrant('the grant was ended');
+  }
+
+  /** The engine goes by this machine's clock, which may have been set back. An API's token is judged by the store's, as all else is. */
+  function byTimeOfStore(payload: AdapterPayload): AdapterPayload {
+    const behind = Math.max(0, now() - wallClock());
+    return isApiToken && behind > 0 ? { ...payload, exp: Number(payload.exp) + behind } : payload;
   }
 
   /** An app may be told only of a scope that it can use. */

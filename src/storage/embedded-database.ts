@@ -22,6 +22,9 @@ const TABLES = `
   PRAGMA user_version = ${LAYOUT};
 `;
 
+/** The newest time that the store has seen; stores of earlier versions had none. */
+const CLOCK = 'CREATE TABLE IF NOT EXISTS clock (id INTEGER PRIMARY KEY CHECK (id = 1), latest INTEGER NOT NULL)';
+
 /**
  * Makes the file when there is none and proves that it can be used.
  * @returns its path.
@@ -52,11 +55,13 @@ export function openDatabase(file: string): DatabaseSync {
 function createTables(file: string): void {
   const database = openDatabase(file);
   try {
-    if (layoutOf(database) === LAYOUT) return;
-    database.exec('BEGIN IMMEDIATE');
-    if (layoutOf(database) === 0) database.exec(TABLES);
-    database.exec('COMMIT');
+    if (layoutOf(database) !== LAYOUT) {
+      database.exec('BEGIN IMMEDIATE');
+      if (layoutOf(database) === 0) database.exec(TABLES);
+      database.exec('COMMIT');
+    }
     if (layoutOf(database) !== LAYOUT) throw new Error('it was written by a newer version of this program');
+    database.exec(CLOCK);
   } finally {
     database.close();
   }

@@ -21,6 +21,8 @@ export type Operation =
   | { verb: 'delete'; key: string; now: number }
   /** Forgets some expired records; true when there are more. */
   | { verb: 'sweep'; now: number }
+  /** True: the newest time seen is kept. */
+  | { verb: 'mark'; latest: number }
   /** True: a write reached the disk. */
   | { verb: 'touch' };
 
@@ -121,6 +123,9 @@ function createStatements(database: DatabaseSync): (operation: Operation) => Ans
   );
   const join = database.prepare('INSERT INTO membership (key, "group") VALUES (?, ?) ON CONFLICT DO NOTHING');
   const leave = database.prepare('DELETE FROM membership WHERE key = ?');
+  const mark = database.prepare(
+    'INSERT INTO clock VALUES (1, ?) ON CONFLICT DO UPDATE SET latest = max(latest, excluded.latest)',
+  );
   const touch = database.prepare(`PRAGMA user_version = ${LAYOUT}`); // rewrites the first page as it is
 
   const regroup = (key: string, groups: readonly string[]) => {
@@ -159,6 +164,9 @@ function createStatements(database: DatabaseSync): (operation: Operation) => Ans
         return removeLive(operation.key, operation.now) !== null;
       case 'sweep':
         return sweep.run(operation.now).changes === SWEEP_SIZE;
+      case 'mark':
+        mark.run(operation.latest);
+        return true;
       case 'touch':
         touch.run();
         return true;

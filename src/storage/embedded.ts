@@ -3,18 +3,25 @@
  * thread (microseconds); writes go through one thread that commits them in groups. An acknowledged write has been flushed to
  * the disk and is seen by every process's next read. It must not know what a record means.
  */
+import type { DatabaseSync } from 'node:sqlite';
 import { openDatabase, prepareFile } from './embedded-database.ts';
 import { createWriteQueue } from './embedded-queue.ts';
 import type { Row } from './embedded-thread.ts';
 import { createGate, type Deadline, isOverdue } from './gate.ts';
 import { checkNames, createSharedReader, expiryOf, isLive, isName, pageSizeOf, toText } from './record.ts';
 import { type Entry, type Json, type Page, type Storage, unavailable, type WriteOptions } from './storage.ts';
+import { createStoreClock } from './store-clock.ts';
 import { createTurns } from './turns.ts';
 
 export interface EmbeddedStorageOptions {
   /** Made when it is missing, for the owner only. */
   directory: string;
+  /** Whole seconds since 1970, by a clock that may be set. */
   now: () => number;
+  /** Seconds, by one that is never set. */
+  elapsed?: () => number;
+  /** Hears when `now` is not believed: nothing is forgotten until it is again. */
+  warn?: (message: string) => void;
   /** Seconds between two rounds of forgetting expired records; they are invisible before. */
   sweepEvery?: number;
 }
@@ -22,9 +29,29 @@ export interface EmbeddedStorageOptions {
 type MemberRow = { key: string } & Row;
 
 /** @throws {Error} with one line for the operator when the directory or the file cannot be used. */
-export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: EmbeddedStorageOptions): Storage {
+export function createEmbeddedStorage({
+  directory,
+  now: wall,
+  elapsed,
+  warn = () => undefined,
+  sweepEvery = 30,
+}: EmbeddedStorageOptions): Storage {
   const file = prepareFile(directory);
   const database = openDatabase(file);
+  const clock = createStoreClock({
+    wall,
+    ...(elapsed && { elapsed }),
+    latest: latestIn(database),
+    isNew: database.prepare('SELECT 1 FROM record LIMIT 1').get() === undefined,
+    onDoubt: (seconds) =>
+      warn(
+        Number.isFinite(seconds)
+          ? `the clock of this machine is ${Math.round(seconds)} seconds ahead of where it should be; nothing that expires is erased until it is right again or has been so for an hour`
+          : 'nothing that expires is erased for an hour: this store has not written down yet what time it is',
+      ),
+  });
+  const { now } = clock;
+  let marked = 0;
   const queue = createWriteQueue(file);
   const gate = createGate();
   const inTurn = createTurns();
@@ -49,7 +76,21 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
 
   function rowOf(key: string): Row | undefined {
     const row = read(() => find.get(key)) as Row | undefined;
-    return row && isLive(row.expires_at, now()) ? row : undefined;
+    if (!row || isLive(row.expires_at, now())) return row;
+    if (Number(row.expires_at) > marked) void keepTime(); // what was seen expired stays so
+    return undefined;
+  }
+
+  /** Writes down what time it is, for the next start. Answers it unless it is in doubt. */
+  async function keepTime(): Promise<number | undefined> {
+    const { latest, isCertain } = clock.look();
+    if (latest !== undefined && latest > marked) {
+      marked = latest;
+      await queue.write({ verb: 'mark', latest }).catch(() => {
+        marked = 0;
+      });
+    }
+    return isCertain ? latest : undefined;
   }
 
   async function insert(key: string, value: Json, options: WriteOptions, deadline?: Deadline): Promise<boolean> {
@@ -59,6 +100,8 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
   }
 
   const storage: Storage = {
+    now,
+
     async insert(key, value, options = {}) {
       checkNames(key, options.groups);
       return insert(key, value, options);
@@ -123,6 +166,7 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
 
     async close() {
       clearInterval(sweeping);
+      await keepTime();
       await gate.close();
       await queue.close();
       if (database.isOpen) database.close();
@@ -130,11 +174,21 @@ export function createEmbeddedStorage({ directory, now, sweepEvery = 30 }: Embed
   };
 
   async function sweep(): Promise<void> {
-    while (await queue.write({ verb: 'sweep', now: now() }).catch(() => false));
+    let hasMore = true;
+    while (hasMore) {
+      const certain = await keepTime();
+      hasMore = certain !== undefined && (await queue.write({ verb: 'sweep', now: certain }).catch(() => false));
+    }
   }
+  void keepTime();
   const sweeping = setInterval(sweep, sweepEvery * 1000).unref();
 
   return storage;
+}
+
+function latestIn(database: DatabaseSync): number | undefined {
+  const row = database.prepare('SELECT latest FROM clock').get();
+  return row && Number(row.latest);
 }
 
 function pageOf(rows: readonly MemberRow[], size: number, now: number): Page {

@@ -3,7 +3,7 @@ import { fileURLToPath } from 'node:url';
 import type { Storage } from './storage.ts';
 
 export interface OpenOptions {
-  /** Seconds since 1970. */
+  /** Whole seconds since 1970, by this machine's clock. */
   now: () => number;
   /** Hears what an operator should know although the store is used. */
   warn?: (message: string) => void;
@@ -23,7 +23,7 @@ export async function openStorage(
   const directory = directoryOf(storeUrl);
   if (directory) {
     const { createEmbeddedStorage } = await import('./embedded.ts');
-    return createEmbeddedStorage({ directory, now });
+    return createEmbeddedStorage({ directory, now, warn });
   }
   if (/^rediss?(\+sentinel|\+cluster)?:\/\//.test(storeUrl)) {
     const { createRedisStorage } = await import('./redis.ts');

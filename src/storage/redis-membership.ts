@@ -43,11 +43,12 @@ const escaped = (key: string) => key.replaceAll('\0', ESCAPED_NUL);
 
 /**
  * A Lua function that enters a record in a group, for scripts that begin with it. `gone` is the moment the record is gone (empty:
- * never); entries gone before `past` are pruned; the group must live at least `seconds`. A group that only holds expiring entries
+ * never); entries gone for `margin` seconds by Redis' own clock are pruned; the group must live at least `seconds`. A group that only holds expiring entries
  * expires as a whole.
  */
 export const JOIN = `
-  local function join(members, expiries, member, gone, past, seconds)
+  local function join(members, expiries, member, gone, margin, seconds)
+    local past = redis.call('TIME')[1] - margin
     local pruned = redis.call('ZRANGEBYSCORE', expiries, '-inf', past, 'LIMIT', 0, 100)
     if #pruned > 0 then
       redis.call('ZREM', members, unpack(pruned))

@@ -98,8 +98,16 @@ const TAKE = `${IN_TIME} return { clock, redis.call('GETDEL', KEYS[1]) }`;
  * @throws {AppError} `temporarily_unavailable` when Redis does not answer within two seconds.
  * @throws {UnfitStore} with one line for the operator when this Redis may lose what it acknowledged, or does not let us work.
  */
-export async function createRedisStorage({ url, now, warn, mayLoseWrites }: RedisStorageOptions): Promise<Storage> {
+export async function createRedisStorage({
+  url,
+  now: wall,
+  warn,
+  mayLoseWrites,
+}: RedisStorageOptions): Promise<Storage> {
   const address = parseRedisAddress(url);
+  const serverClock = createServerClock();
+  /** Of this machine's clock and Redis' the one that is ahead: what has expired for one of all processes stays so for all. */
+  const now = () => Math.max(wall(), Math.floor(serverClock.at(monotonic()) / 1000));
   const fitness = createFitness({ mayLoseWrites, warn });
   const client = await connect(address, fitness);
   const barrier = client instanceof Cluster ? undefined : await openBarrier(address);
@@ -112,7 +120,6 @@ export async function createRedisStorage({ url, now, warn, mayLoseWrites }: Redi
   const inTurn = createTurns();
   const readShared = createSharedReader();
   const isCluster = client instanceof Cluster;
-  const serverClock = createServerClock();
   await learnTime().catch((error) => {
     client.disconnect();
     throw error;
@@ -174,7 +181,7 @@ export async function createRedisStorage({ url, now, warn, mayLoseWrites }: Redi
     const { expiresAt, id = '' } = header;
     const moment = now();
     const left = Math.max(0, (expiresAt ?? moment) - moment);
-    const entry = [memberOf(key, id), expiresAt ?? '', moment - MARGIN, left + MARGIN];
+    const entry = [memberOf(key, id), expiresAt ?? '', MARGIN, left + MARGIN];
     const groups = kept ? [] : (header.groups ?? []).map(keysOfGroup);
     const pairs = groups.map(({ members, expiries }) => [members, expiries]);
     if (isCluster) await Promise.all(pairs.map((pair) => ask(() => client.eval(ENTER, 2, ...pair, ...entry))));
@@ -236,6 +243,8 @@ export async function createRedisStorage({ url, now, warn, mayLoseWrites }: Redi
   }
 
   return {
+    now,
+
     async insert(key, value, options = {}) {
       checkNames(key, options.groups);
       return insert(key, toText(value), options);

@@ -52,6 +52,12 @@ export interface ListOptions {
 }
 
 export interface Storage {
+  /**
+   * Whole seconds since 1970: the time that records expire by. It never goes back, whatever becomes of this machine's clock, so whoever
+   * judges what is stored goes by it too.
+   */
+  now(): number;
+
   /** Stores a new record. False, and nothing written, when the key is taken by a live record. One of many parallel callers gets true. */
   insert(key: string, value: Json, options?: WriteOptions): Promise<boolean>;
 
