@@ -83,6 +83,7 @@ import { ACR_FEDERATED, ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.
 import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
+import { createUnaskedSignOut } from './oidc/sign-out.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
 import { spellingRoutes } from './oidc/spelling-routes.ts';
 import { createTokenFamilies } from './oidc/token-families.ts';
@@ -372,6 +373,7 @@ export async function createApp(
     log,
   });
   const engine = createEngine({
+    log,
     audit,
     throttle,
     allowFormTarget,
@@ -394,6 +396,10 @@ export async function createApp(
       judgeSecret,
       introspectsAll: async (clientId) => (await clients.findActive(clientId))?.introspection === true,
       exchange: exchange.forClient,
+      signOutUnasked: createUnaskedSignOut({
+        isTrusted: async (clientId) => (await clients.findActive(clientId))?.trusted === true,
+        endSession: sessions.end,
+      }),
       sendLogout: backchannelLogout.send,
       rotatesRefreshTokens: async (clientId) => {
         const client = await clients.findActive(clientId);
@@ -474,6 +480,7 @@ export async function createApp(
     .use(
       interactionRoutes({
         issuer,
+        now,
         views,
         provider: engine.provider,
         login,

@@ -7,6 +7,7 @@ export const STATUS_OF = {
   invalid_grant: 400,
   invalid_scope: 400,
   interaction_expired: 400,
+  cookies_missing: 400,
   sso_token_used: 400,
   invalid_client: 401,
   invalid_token: 401,
@@ -27,9 +28,17 @@ export const STATUS_OF = {
 
 export type ErrorCode = keyof typeof STATUS_OF;
 
+/** A link: to an app by its name, or to a page of ours. */
+export interface WayOn {
+  href: string;
+  app?: string | undefined;
+}
+
 export interface ErrorDetails {
   /** The input field at fault, by its wire name. */
   field?: string;
+  /** Where who sees this as a page may go on; their account when absent. */
+  wayOn?: WayOn | undefined;
   /** Whole seconds after which trying again makes sense (RFC 9110 §10.2.3). */
   retryAfter?: number;
   /** What really happened; logged, never sent. */
@@ -41,6 +50,7 @@ export class AppError extends Error {
   readonly code: ErrorCode;
   readonly field: string | undefined;
   readonly retryAfter: number | undefined;
+  readonly wayOn: WayOn | undefined;
 
   constructor(code: ErrorCode, message: string, details: ErrorDetails = {}) {
     super(message, details.cause === undefined ? undefined : { cause: details.cause });
@@ -48,6 +58,7 @@ export class AppError extends Error {
     this.code = code;
     this.field = details.field;
     this.retryAfter = details.retryAfter;
+    this.wayOn = details.wayOn;
   }
 
   get status(): number {

@@ -262,12 +262,21 @@ describe('every page, in a browser', function inBrowser() {
       { ...actions, client: wordy, account: friederike, scopes: [...oidc, ...permissions] },
     ],
     logout: ['interaction/logout', { action: '/sent', xsrf: 'x', client: wordy, account: friederike }],
+    'logout-unverified': ['interaction/logout', { action: '/sent', xsrf: 'x', account: ada, isUnverified: true }],
     'logged-out': ['interaction/logged-out', { client }],
+    'nobody-signed-in': ['interaction/nobody-signed-in', { client: wordy }],
     error: [
       'error',
-      { code: 'redirect_uri_mismatch', status: 400, detail: `${'redirect_uri'.repeat(9)} is unknown`, reference: 'x' },
+      {
+        code: 'redirect_uri_mismatch',
+        status: 400,
+        detail: `${'redirect_uri'.repeat(9)} is unknown`,
+        reference: 'x',
+        wayOn: { href: '/', app: wordy.name },
+      },
     ],
-    'error-unknown': ['error', { code: 'constructor', status: 500, reference: 'x'.repeat(40) }],
+    'error-unknown': ['error', { code: 'constructor', status: 500, reference: 'x'.repeat(40), again: '/' }],
+    'error-cookies': ['error', { code: 'cookies_missing', status: 400, reference: 'x' }],
     setup: ['setup/form', { ...setup, values: {}, problems: {} }],
     'setup-problems': [
       'setup/form',

@@ -7,11 +7,11 @@ import type { Account } from '../accounts/account.ts';
 import { displayName } from '../accounts/account.ts';
 import type { Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
+import { cookieName } from '../http/cookie-name.ts';
 import type { Views } from '../http/views.ts';
 import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
 import { whenIn } from './when.ts';
 
-const NOTICE_COOKIE = 'latchkey-notice';
 const START = '/account';
 
 /** Who looks at a console. */
@@ -71,6 +71,7 @@ export function createConsole<Section extends string, Notice extends string>(
   { name, sections, notices, recentSignIn, admit, helpers }: ConsolePlan<Section, Notice>,
   { issuer, now, views, localeOf, findSession }: ConsoleOptions,
 ): Console<Section, Notice> {
+  const noticeCookie = cookieName(issuer, 'latchkey-notice');
   const cookie = { signed: true, httpOnly: true, sameSite: 'lax', path: `/${name}`, overwrite: true } as const;
 
   const visitorOf = async (ctx: Koa.Context): Promise<Visitor | undefined> => {
@@ -85,9 +86,9 @@ export function createConsole<Section extends string, Notice extends string>(
   }
 
   function takeNotice(ctx: Koa.Context): Notice | undefined {
-    const code = ctx.cookies.get(NOTICE_COOKIE, { signed: true });
+    const code = ctx.cookies.get(noticeCookie, { signed: true });
     if (code === undefined) return undefined;
-    ctx.cookies.set(NOTICE_COOKIE, null, cookie);
+    ctx.cookies.set(noticeCookie, null, cookie);
     return notices.find((known) => known === code);
   }
 
@@ -132,7 +133,7 @@ export function createConsole<Section extends string, Notice extends string>(
     },
 
     redirect(ctx, path, notice) {
-      ctx.cookies.set(NOTICE_COOKIE, notice, { ...cookie, maxAge: 60_000 });
+      ctx.cookies.set(noticeCookie, notice, { ...cookie, maxAge: 60_000 });
       ctx.status = 303;
       ctx.redirect(path);
     },

@@ -5,7 +5,7 @@
 import { randomBytes } from 'node:crypto';
 import type Koa from 'koa';
 import type { Logger } from 'pino';
-import { AppError, type ErrorCode } from '../errors.ts';
+import { AppError, type ErrorCode, type WayOn } from '../errors.ts';
 import type { Views } from './views.ts';
 
 export interface ErrorReport {
@@ -14,6 +14,8 @@ export interface ErrorReport {
   /** What was wrong, in technical words; absent when that is not for the caller. */
   detail?: string | undefined;
   cause?: unknown;
+  /** Where the person may go on; their account when absent. */
+  wayOn?: WayOn | undefined;
 }
 
 export interface ErrorAnswers {
@@ -50,16 +52,19 @@ export function createErrorAnswers({ views, log }: { views: Views; log: Logger }
   async function renderPage(ctx: Koa.Context, report: ErrorReport): Promise<void> {
     const reference = note(ctx, report);
     ctx.status = report.status;
-    await views.render(ctx, 'error', { code: report.code, status: report.status, detail: report.detail, reference });
+    const { code, status, detail, wayOn } = report;
+    // What may be over soon is worth another try; only a page that was asked for can be asked for again.
+    const again = status >= 429 && ctx.method === 'GET' ? `${ctx.path}${ctx.search}` : undefined;
+    await views.render(ctx, 'error', { code, status, detail, reference, wayOn, again });
   }
 
   async function answer(ctx: Koa.Context, error: AppError): Promise<void> {
-    const { code, status } = error;
+    const { code, status, wayOn } = error;
     const detail = code === 'server_error' ? undefined : error.message;
     if (status === 401) ctx.set('WWW-Authenticate', code === 'invalid_client' ? 'Basic' : 'Bearer, Token');
     if (status === 503 || error.retryAfter !== undefined) ctx.set('Retry-After', String(error.retryAfter ?? 2));
     ctx.set('Cache-Control', 'no-store');
-    const report = { code, status, detail, cause: error.cause ?? (status >= 500 ? error : undefined) };
+    const report = { code, status, detail, wayOn, cause: error.cause ?? (status >= 500 ? error : undefined) };
     if (ctx.accepts('json', 'html') === 'html') return renderPage(ctx, report);
     const reference = note(ctx, report);
     ctx.status = status;

@@ -1,7 +1,8 @@
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import type { ErrorAnswers } from '../http/errors.ts';
 import type { Views } from '../http/views.ts';
-import type { EnginePages } from '../oidc/provider.ts';
+import { type EnginePages, ROUTES } from '../oidc/provider.ts';
+import { siteOf } from './descriptions.ts';
 import type { WaitingClient } from './step.ts';
 
 export interface EnginePagesOptions {
@@ -23,13 +24,29 @@ export function enginePages({ views, errors, findClient, findAccount }: EnginePa
         status: ctx.status,
         detail: out.error_description,
         cause: ctx.status >= 500 ? cause : undefined,
+        wayOn: ctx.oidc.route === 'end_session_confirm' ? { href: ROUTES.end_session } : siteOf(await clientOf(ctx)),
       });
     },
 
     async logout(ctx, { action, xsrf }) {
       const { session } = ctx.oidc;
       const account = session?.accountId === undefined ? undefined : await findAccount(session.accountId);
-      await views.render(ctx, 'interaction/logout', { action, xsrf, client: await clientOf(ctx), account });
+      await views.render(ctx, 'interaction/logout', {
+        action,
+        xsrf,
+        client: await clientOf(ctx),
+        account,
+        isUnverified: ctx.state.isUnverified,
+      });
+    },
+
+    async nobodySignedIn(ctx, { action, xsrf }) {
+      await views.render(ctx, 'interaction/nobody-signed-in', {
+        action,
+        xsrf,
+        client: await clientOf(ctx),
+        goesBack: ctx.oidc.params?.post_logout_redirect_uri !== undefined,
+      });
     },
 
     async loggedOut(ctx) {

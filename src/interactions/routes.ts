@@ -2,7 +2,7 @@ import Router from '@koa/router';
 import type Koa from 'koa';
 import type Provider from 'oidc-provider';
 import type { Interaction as EngineInteraction } from 'oidc-provider';
-import { AppError } from '../errors.ts';
+import { AppError, type ErrorDetails } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import { allowFormTarget } from '../http/security-headers.ts';
@@ -13,13 +13,18 @@ import type { Requested } from '../oidc/prompts.ts';
 import { browserCookieOf } from '../oidc/provider.ts';
 import { AccountForm, chooseAccount, showAccounts } from './account-chooser.ts';
 import { type createConsent, DecisionForm } from './consent.ts';
+import { siteOf } from './descriptions.ts';
 import type { createLinkAccount } from './link-account.ts';
 import { type createLogin, LoginForm, showLogin } from './login.ts';
 import { type createProviderSignIn, ProviderForm } from './provider-sign-in.ts';
 import type { Interaction, Outcome, WaitingClient } from './step.ts';
 
+/** Seconds within which a browser that was sent to a sign-in has arrived there. */
+const JUST_BEGUN = 30;
+
 export interface InteractionRoutesOptions {
   issuer: string;
+  now: () => number;
   views: Views;
   provider: () => Promise<Provider>;
   login: ReturnType<typeof createLogin>;
@@ -40,7 +45,7 @@ export interface InteractionRoutesOptions {
 const BROWSER_REMEMBERED_MS = 400 * 24 * 60 * 60 * 1000;
 
 export function interactionRoutes(options: InteractionRoutesOptions): Router {
-  const { issuer, views, login, consent, providerSignIn, linkAccount } = options;
+  const { issuer, now, views, login, consent, providerSignIn, linkAccount } = options;
   const browserCookie = browserCookieOf(issuer);
   const router = new Router({ prefix: '/interaction/:uid' });
   // The path itself is known only to who was sent there, and bound to their browser by a cookie.
@@ -115,14 +120,24 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
 
   async function load(ctx: Koa.Context): Promise<{ details: EngineInteraction; interaction: Interaction }> {
     const provider = await options.provider();
-    const details = await provider.interactionDetails(ctx.req, ctx.res).catch((cause: Error) => {
-      throw cause.name === 'SessionNotFound' ? expired(cause) : cause;
+    const details = await provider.interactionDetails(ctx.req, ctx.res).catch(async (cause: Error) => {
+      throw cause.name === 'SessionNotFound' ? await explained(ctx, provider) : cause;
     });
-    if (details.uid !== ctx.params.uid) throw expired();
+    if (details.uid !== ctx.params.uid) throw await explained(ctx, provider);
     ctx.state.uiLocales = details.params.ui_locales;
     const client = await options.findClient(String(details.params.client_id));
     if (!client) throw expired();
     return { details, interaction: await describe(ctx, details, client) };
+  }
+
+  /** Why there is nothing to go on with, as far as can be told, and where to go. */
+  async function explained(ctx: Koa.Context, provider: Provider): Promise<AppError> {
+    const begun = await provider.Interaction.find(String(ctx.params.uid));
+    if (!begun) return expired();
+    const wayOn = siteOf(await options.findClient(String(begun.params.client_id)));
+    const hasCookie = ctx.cookies.get(provider.cookieName('interaction'), { signed: false }) !== undefined;
+    if (hasCookie || now() - begun.iat > JUST_BEGUN) return expired({ wayOn });
+    return new AppError('cookies_missing', 'the cookie that was set a moment ago has not come back', { wayOn });
   }
 
   async function describe(
@@ -196,11 +211,11 @@ function isWanted(acr: string, details: unknown): boolean {
   return wanted === undefined || wanted.includes(acr);
 }
 
-function expired(cause?: unknown): AppError {
+function expired(details: ErrorDetails = {}): AppError {
   return new AppError(
     'interaction_expired',
     'this sign-in was finished, has expired, or was started in another browser',
-    { cause },
+    details,
   );
 }
 

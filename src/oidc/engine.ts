@@ -8,16 +8,17 @@ import type Koa from 'koa';
 import compose from 'koa-compose';
 import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC, Session } from 'oidc-provider';
+import type { Logger } from 'pino';
 import type { Account } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { AppsAccess } from './app-access.ts';
-import { acceptHintWithClientId } from './id-token-audience.ts';
 import { wasReplaced } from './merging.ts';
-import { AMR_SSO, CONSOLE_CLIENT_ID, createProvider, type ProviderOptions, ROUTES } from './provider.ts';
+import { AMR_SSO, CONSOLE_CLIENT_ID, createProvider, type ProviderOptions, ROUTES, signOutForm } from './provider.ts';
 import { createResume } from './resume.ts';
 import type { Sessions } from './sessions.ts';
+import { questionUnverified } from './sign-out.ts';
 import type { SigningKeys } from './signing-keys.ts';
 import { watch, writeTrail } from './trail.ts';
 
@@ -47,6 +48,7 @@ const STATIC_DOCUMENTS: ReadonlySet<string> = new Set([
 const PATIENCE_MS = 200;
 
 export interface EngineOptions {
+  log: Logger;
   audit: Audit;
   throttle: Throttle;
   signingKeys: SigningKeys;
@@ -64,7 +66,7 @@ export interface EngineOptions {
 }
 
 export function createEngine(options: EngineOptions): Engine {
-  const { audit, throttle, signingKeys, permissions, settings, allowFormTarget } = options;
+  const { audit, throttle, signingKeys, permissions, settings, allowFormTarget, log } = options;
   const beforeResume = createResume({ audit, endSession: options.endSession, wordOfPartner: AMR_SSO });
   let current: { version: string; provider: Provider; handle: Koa.Middleware } | undefined;
 
@@ -101,6 +103,12 @@ export function createEngine(options: EngineOptions): Engine {
     });
   }
 
+  async function questionSignOut(ctx: Koa.Context, provider: Provider): Promise<void> {
+    const doubt = await questionUnverified(ctx, provider);
+    ctx.state.isUnverified = doubt !== undefined;
+    if (doubt !== undefined) log.info({ problem: doubt }, 'a sign-out that cannot be verified becomes a question');
+  }
+
   async function notePerson(ctx: KoaContextWithOIDC): Promise<void> {
     const { uid, accountId, destroyed } = (ctx.oidc?.session ?? {}) as Partial<Session> & { destroyed?: boolean };
     if (uid === undefined || accountId === undefined || destroyed) return;
@@ -120,11 +128,12 @@ export function createEngine(options: EngineOptions): Engine {
 
     async handle(ctx, next) {
       const context = ctx as unknown as KoaContextWithOIDC;
-      if (ctx.path === ROUTES.end_session) acceptHintWithClientId(context);
       const { handle, provider } = STATIC_DOCUMENTS.has(ctx.path) ? await latest() : await refresh();
       if (ctx.path.startsWith(`${ROUTES.authorization}/`)) await beforeResume(ctx, provider);
+      if (ctx.path === ROUTES.end_session) await questionSignOut(ctx, provider);
       await handle(ctx, next);
       if (isOwnRequest(context)) throwFailure(ctx);
+      if (isSignOutOfNobody(context)) await settings.pages.nobodySignedIn(context, signOutForm(context));
       hideFromNullOrigin(ctx);
       keepNewerCookie(ctx, context);
       const target = formTargetOf(context);
@@ -190,6 +199,11 @@ function keepNewerCookie(ctx: Koa.Context, { oidc }: KoaContextWithOIDC): void {
 /** A sandboxed frame or a local file is no app's page; the engine would let it read what carries no app's name. */
 function hideFromNullOrigin(ctx: Koa.Context): void {
   if (ctx.get('Origin') === 'null' && !STATIC_DOCUMENTS.has(ctx.path)) ctx.remove('Access-Control-Allow-Origin');
+}
+
+/** The engine's own page for them sends itself, and says nothing. */
+function isSignOutOfNobody({ oidc, status }: KoaContextWithOIDC): boolean {
+  return oidc?.route === 'end_session' && status === 200 && oidc.session?.accountId === undefined;
 }
 
 /** The app's URI that a page of the engine leads to, once the engine has found it registered. */

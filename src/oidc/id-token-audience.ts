@@ -32,14 +32,15 @@ export function issueAudienceAsArray(provider: Provider): void {
 export function acceptHintWithClientId(ctx: KoaContextWithOIDC): void {
   const { id_token_hint: hint, client_id: clientId } = ctx.query;
   if (typeof hint !== 'string' || typeof clientId !== 'string') return;
-  if (onlyElement(audienceOf(hint)) !== clientId) return;
+  if (hintedClientId(hint) !== clientId) return;
   const { client_id: _, ...query } = ctx.query;
   ctx.query = query;
 }
 
-function audienceOf(jwt: string): unknown {
+/** The app that a hint says it was issued to. Nothing is verified here. */
+export function hintedClientId(hint: string): string | undefined {
   try {
-    return decodeJwt(jwt).aud;
+    return onlyElement(decodeJwt(hint).aud);
   } catch {
     return undefined;
   }

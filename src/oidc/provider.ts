@@ -8,6 +8,7 @@ import Provider, { errors } from 'oidc-provider';
 import { type Account, BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { JudgeSecret } from '../clients/secret-judge.ts';
 import type { Exchange } from '../credentials/exchange.ts';
+import { cookieName } from '../http/cookie-name.ts';
 import { withOutages } from './adapter.ts';
 import { type BackchannelLogout, sendBackchannelLogouts } from './backchannel-logout.ts';
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
@@ -67,13 +68,20 @@ export const TRIAL_CALLBACK = '/admin/apps/try/callback';
 
 /** The cookie of ours by which a browser is known in which people signed in before. */
 export const browserCookieOf = (issuer: string) =>
-  issuer.startsWith('https:') ? '__Host-latchkey-browser' : 'latchkey-browser';
+  cookieName(issuer, issuer.startsWith('https:') ? '__Host-latchkey-browser' : 'latchkey-browser');
 
 /** What the engine shows people; the pages themselves are not its business. */
 export interface EnginePages {
   error(ctx: KoaContextWithOIDC, out: ErrorOut, error: Error): Promise<void>;
-  logout(ctx: KoaContextWithOIDC, form: { action: string; xsrf: string }): Promise<void>;
+  logout(ctx: KoaContextWithOIDC, form: SignOutForm): Promise<void>;
+  /** In place of `logout` where nobody is signed in. */
+  nobodySignedIn(ctx: KoaContextWithOIDC, form: SignOutForm): Promise<void>;
   loggedOut(ctx: KoaContextWithOIDC): Promise<void>;
+}
+
+export interface SignOutForm {
+  action: string;
+  xsrf: string;
 }
 
 export interface ProviderOptions {
@@ -99,6 +107,8 @@ export interface ProviderOptions {
   rotatesRefreshTokens: (clientId: string) => Promise<boolean>;
   /** Answers the successor of a refresh token; undefined when it must not be used. */
   useRefreshToken: (token: string) => Promise<string | undefined>;
+  /** Signs out who need not be asked; false for anybody else. */
+  signOutUnasked: (ctx: KoaContextWithOIDC) => Promise<boolean>;
   /** Tells an app that a person has signed out. */
   sendLogout: BackchannelLogout['send'];
 }
@@ -154,13 +164,11 @@ export function createProvider(given: ProviderOptions): Provider {
       isClientOrigin(origin, client.redirectUris) && mayUseFromBrowser(ctx, client),
 
     cookies: {
-      names: secure
-        ? {
-            session: '__Host-latchkey',
-            interaction: '__Secure-latchkey-interaction',
-            resume: '__Secure-latchkey-resume',
-          }
-        : { session: 'latchkey', interaction: 'latchkey-interaction', resume: 'latchkey-resume' },
+      names: {
+        session: cookieName(issuer, secure ? '__Host-latchkey' : 'latchkey'),
+        interaction: cookieName(issuer, secure ? '__Secure-latchkey-interaction' : 'latchkey-interaction'),
+        resume: cookieName(issuer, secure ? '__Secure-latchkey-resume' : 'latchkey-resume'),
+      },
       keys: options.cookieKeys,
       long: cookie,
       short: cookie,
@@ -225,11 +233,9 @@ export function createProvider(given: ProviderOptions): Provider {
       },
       rpInitiatedLogout: {
         enabled: true,
-        logoutSource: (ctx) =>
-          pages.logout(ctx, {
-            action: ctx.oidc.urlFor('end_session_confirm'),
-            xsrf: String(ctx.oidc.session?.state?.secret),
-          }),
+        logoutSource: async (ctx) => {
+          if (!(await options.signOutUnasked(ctx))) await pages.logout(ctx, signOutForm(ctx));
+        },
         postLogoutSuccessSource: (ctx) => pages.loggedOut(ctx),
       },
     },
@@ -251,6 +257,10 @@ export function createProvider(given: ProviderOptions): Provider {
 /** How apps prove themselves, at every endpoint where they do. */
 const CLIENT_AUTH_METHODS = ['client_secret_basic', 'client_secret_post', 'private_key_jwt', 'none'] as const;
 const CLIENT_AUTH_ALGORITHMS = ['RS256', 'PS256', 'ES256', 'EdDSA'] as const;
+
+export function signOutForm({ oidc }: KoaContextWithOIDC): SignOutForm {
+  return { action: oidc.urlFor('end_session_confirm'), xsrf: String(oidc.session?.state?.secret) };
+}
 
 const RESPONSE_TYPES: ResponseType[] = ['code', 'id_token', 'id_token token', 'none'];
 

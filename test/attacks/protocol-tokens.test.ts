@@ -1,6 +1,7 @@
 import { hash } from 'node:crypto';
 import { mock } from 'node:test';
 import { expect } from 'chai';
+import { cookieName } from '../../src/http/cookie-name.ts';
 import { unavailable } from '../../src/storage/storage.ts';
 import { onEachEngine, type TestStore } from '../support/app.ts';
 import {
@@ -109,7 +110,8 @@ onEachEngine((openStore) => {
           'ID token': id_token,
           code: await protocol.code(web),
           'token of an app itself': own.access_token,
-          'session id': browser.cookies().find(({ name }) => name === 'latchkey')?.value ?? '',
+          'session id':
+            browser.cookies().find(({ name }) => name === cookieName(target.issuer, 'latchkey'))?.value ?? '',
           'interaction id': waiting.url.pathname.split('/').at(-1) ?? '',
           'client secret': web.secret,
           'account id': protocol.person.id,
@@ -162,7 +164,9 @@ onEachEngine((openStore) => {
 
       it('cannot sign in with it as a cookie', async () => {
         for (const thing of Object.values(await everything())) {
-          const { headers } = await protocol.target.send('/account', { headers: { cookie: `latchkey=${thing}` } });
+          const { headers } = await protocol.target.send('/account', {
+            headers: { cookie: `${cookieName(protocol.target.issuer, 'latchkey')}=${thing}` },
+          });
           expect(headers.location).to.match(/^\/identity\/authorize\?/);
         }
       });

@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { cookieName } from '../../src/http/cookie-name.ts';
 import { embeddedStore, onEachEngine, PASSWORD, type TestStore } from '../support/app.ts';
 import { type Answer, startTarget, type Target } from './web-target.ts';
 
@@ -19,7 +20,9 @@ async function openLogin(target: Target, browser = target.browser()) {
     const pairs = kept.map(({ name, value }) => `${name}=${value}`);
     const headers = {
       ...(from === undefined ? {} : { 'x-forwarded-for': from }),
-      ...(cookie === undefined ? {} : { cookie: [...pairs, `latchkey-browser=${cookie}`].join('; ') }),
+      ...(cookie === undefined
+        ? {}
+        : { cookie: [...pairs, `${cookieName(target.issuer, 'latchkey-browser')}=${cookie}`].join('; ') }),
     };
     return target.send(url.pathname, { as: browser, body: { email, password }, headers });
   };
@@ -159,7 +162,8 @@ onEachEngine((openStore) => {
       const person = await target.person();
       const known = target.browser();
       await target.signIn(known, person);
-      const kept = known.cookies().find(({ name }) => name === 'latchkey-browser')?.value ?? '';
+      const kept =
+        known.cookies().find(({ name }) => name === cookieName(target.issuer, 'latchkey-browser'))?.value ?? '';
       expect(kept).to.match(/^[\w-]{22}\.[\w-]{22}$/);
       const stranger = await openLogin(target);
       for (let n = 0; n < 20; n++) await stranger({ email: person.email, from: `203.0.113.${120 + (n % 10)}` });

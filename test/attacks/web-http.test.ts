@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { expect } from 'chai';
+import { cookieName } from '../../src/http/cookie-name.ts';
 import { embeddedStore, type TestStore } from '../support/app.ts';
 import { startTarget, type Target } from './web-target.ts';
 
@@ -123,17 +124,18 @@ describe('an attacker of the wire', () => {
   });
 
   it('cannot get in with three hundred cookies, or with names and values nobody sends', async () => {
-    const many = Array.from({ length: 300 }, (_, n) => `latchkey=${n}; latchkey.sig=${n}`).join('; ');
+    const name = cookieName(target.issuer, 'latchkey');
+    const many = Array.from({ length: 300 }, (_, n) => `${name}=${n}; ${name}.sig=${n}`).join('; ');
     const cookies = [
       many,
-      'latchkey',
-      'latchkey=',
+      name,
+      `${name}=`,
       '=',
       ';;;;',
-      'latchkey="x"; latchkey.sig="y"',
-      'latchkey=%00; latchkey.sig=%ff',
+      `${name}="x"; ${name}.sig="y"`,
+      `${name}=%00; ${name}.sig=%ff`,
       '__proto__=x; constructor=y',
-      'latchkey=\u00e9',
+      `${name}=\u00e9`,
     ];
     for (const cookie of cookies) {
       for (const path of PATHS) {

@@ -1,6 +1,7 @@
 import { createHmac, randomBytes } from 'node:crypto';
 import { mock } from 'node:test';
 import { expect } from 'chai';
+import { cookieName } from '../../src/http/cookie-name.ts';
 import { createSealing } from '../../src/storage/sealing.ts';
 import { embeddedStore, onEachEngine, PASSWORD, SECRET_KEY, type TestClient, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
@@ -34,12 +35,6 @@ async function isSomebodys(target: Target, cookie: string): Promise<boolean> {
   return false;
 }
 
-/** What the script of a page that submits itself does. */
-function submitForm(browser: Browser, { text }: Landing): Promise<Landing> {
-  const { action, fields } = formOf(text);
-  return browser.submit(action, fields);
-}
-
 const errorOf = ({ url }: Landing) => url.searchParams.get('error');
 
 onEachEngine((openStore) => {
@@ -69,25 +64,26 @@ onEachEngine((openStore) => {
     }
 
     it('cannot use a session cookie that was changed, stripped of its signature or signed with another key', async () => {
+      const name = cookieName(target.issuer, 'latchkey');
       const browser = target.browser();
       await target.signIn(browser, await target.person());
-      const cookies = new Map(browser.cookies().map(({ name, value }) => [name, value]));
-      const [id = '', signature = ''] = [cookies.get('latchkey'), cookies.get('latchkey.sig')];
-      const sign = (key: string) => createHmac('sha1', key).update(`latchkey=${id}`).digest('base64url');
+      const cookies = new Map(browser.cookies().map((kept) => [kept.name, kept.value]));
+      const [id = '', signature = ''] = [cookies.get(name), cookies.get(`${name}.sig`)];
+      const sign = (key: string) => createHmac('sha1', key).update(`${name}=${id}`).digest('base64url');
       const [ours = ''] = createSealing([Buffer.from(SECRET_KEY, 'base64url')]).cookieKeys;
       expect(sign(ours)).to.equal(signature);
       expect(id.length).to.be.greaterThan(40);
 
       const last = id.at(-1) === 'A' ? 'B' : 'A';
       const attempts: Record<string, boolean> = {
-        [`latchkey=${id}; latchkey.sig=${signature}`]: true,
-        [`latchkey=${id.slice(0, -1)}${last}; latchkey.sig=${signature}`]: false,
-        [`latchkey=${id}`]: false,
-        [`latchkey=${id}; latchkey.sig=`]: false,
-        [`latchkey=${id}; latchkey.sig=${sign(randomBytes(32).toString('base64url'))}`]: false,
-        [`latchkey=${id}; latchkey.sig=${createHmac('sha1', '').update(`latchkey=${id}`).digest('base64url')}`]: false,
-        [`latchkey=; latchkey.sig=${signature}`]: false,
-        [`latchkey=../${id}; latchkey.sig=${signature}`]: false,
+        [`${name}=${id}; ${name}.sig=${signature}`]: true,
+        [`${name}=${id.slice(0, -1)}${last}; ${name}.sig=${signature}`]: false,
+        [`${name}=${id}`]: false,
+        [`${name}=${id}; ${name}.sig=`]: false,
+        [`${name}=${id}; ${name}.sig=${sign(randomBytes(32).toString('base64url'))}`]: false,
+        [`${name}=${id}; ${name}.sig=${createHmac('sha1', '').update(`${name}=${id}`).digest('base64url')}`]: false,
+        [`${name}=; ${name}.sig=${signature}`]: false,
+        [`${name}=../${id}; ${name}.sig=${signature}`]: false,
       };
       for (const [cookie, works] of Object.entries(attempts)) {
         for (const server of [target, second]) expect(await isSomebodys(server, cookie), cookie).to.equal(works);
@@ -95,16 +91,17 @@ onEachEngine((openStore) => {
     });
 
     it('cannot plant a session that a person then signs in to', async () => {
+      const name = cookieName(target.issuer, 'latchkey');
       const planted = target.browser();
       await planted.open('/identity/logout');
-      const names = () => new Map(planted.cookies().map(({ name, value }) => [name, value]));
+      const names = () => new Map(planted.cookies().map((kept) => [kept.name, kept.value]));
       const before = names();
-      expect(before.has('latchkey')).to.equal(true);
+      expect(before.has(name)).to.equal(true);
 
       await target.signIn(planted, await target.person());
       expect(await isSignedIn(target, planted)).to.equal(true);
-      expect(names().get('latchkey')).not.to.equal(before.get('latchkey'));
-      const cookie = `latchkey=${before.get('latchkey')}; latchkey.sig=${before.get('latchkey.sig')}`;
+      expect(names().get(name)).not.to.equal(before.get(name));
+      const cookie = `${name}=${before.get(name)}; ${name}.sig=${before.get(`${name}.sig`)}`;
       expect(await isSomebodys(target, cookie)).to.equal(false);
     });
 
@@ -239,14 +236,17 @@ onEachEngine((openStore) => {
         await target.signIn(browser, await target.person());
         const query = new URLSearchParams({ client_id: client.id, post_logout_redirect_uri: evil });
         const page = await browser.open(`/identity/logout?${query}`);
-        expect(page.response?.status, evil).to.equal(400);
+        expect(page.response?.status, evil).to.equal(200);
+        expect(page.response?.headers.get('content-security-policy')).to.contain("form-action 'self';");
         expect(await isSignedIn(target, browser), evil).to.equal(true);
+        const { action, fields } = formOf(page.text);
+        const end = await browser.submit(action, { ...fields, logout: 'yes' });
+        expect(end.url.origin, evil).to.equal(target.issuer);
       }
       const browser = target.browser();
       const page = await browser.open('/identity/logout?post_logout_redirect_uri=https://evil.example/');
       expect(page.response?.headers.get('content-security-policy')).not.to.contain('evil');
-      const end = await submitForm(browser, page);
-      expect(end.url.origin).to.equal(target.issuer);
+      expect(page.text).not.to.contain('<form').and.not.to.contain('evil');
     });
 
     it('has nothing in a cookie of a session that was signed out', async () => {
@@ -391,7 +391,7 @@ describe('cookies of an https issuer', () => {
     expect(urls).to.have.length.greaterThan(6);
     for (const url of urls) expect(url).to.match(/^https:\/\/id\.example\.com(\/|$)/);
 
-    const client = await target.client();
+    const client = await target.client({ postLogoutRedirectUris: ['https://app.example.com/bye'] });
     const query = new URLSearchParams({
       client_id: client.id,
       redirect_uri: client.redirectUri,
@@ -407,7 +407,11 @@ describe('cookies of an https issuer', () => {
 
     const account = await target.send('/account', { headers: lies });
     expect(new URLSearchParams(account.headers.location).get('redirect_uri')).to.equal(`${ISSUER}/account/callback`);
-    const logout = await target.send('/identity/logout', { headers: lies });
+    const leave = new URLSearchParams({
+      client_id: client.id,
+      post_logout_redirect_uri: 'https://app.example.com/bye',
+    });
+    const logout = await target.send(`/identity/logout?${leave}`, { headers: lies });
     expect(logout.text).to.contain(`action="${ISSUER}/identity/logout/confirm"`);
     for (const { text, headers } of [discovery, account, logout]) {
       expect(`${text}${JSON.stringify(headers)}`).not.to.contain('evil');

@@ -117,9 +117,9 @@ onEachEngine((openStore) => {
   it('tells only the app that asked when the person stays signed in', async () => {
     const person = await app.person();
     const [left, kept] = await Promise.all([told('/left'), told('/kept')]);
-    const { browser, hint, claims } = await signIn(left, person);
+    const { browser, claims } = await signIn(left, person);
     await signIn(kept, person, browser);
-    await signOut(browser, { id_token_hint: hint, answer: {} });
+    await signOut(browser, { client_id: left.id, answer: {} });
     expect((await apps.tokens('/left', 1))[0]?.sid).to.equal(claims.sid);
     await sleep(200);
     expect(apps.count('/kept')).to.equal(0);
@@ -260,7 +260,7 @@ onEachEngine((openStore) => {
   });
 });
 
-type SignOut = { answer?: Record<string, string>; id_token_hint?: string };
+type SignOut = { client_id?: string; answer?: Record<string, string>; id_token_hint?: string };
 
 interface Received {
   method: string;

@@ -200,8 +200,8 @@ onEachEngine((openStore) => {
           expect(part, paths[index]).not.to.match(/evil\.example|https:\/\/localhost|:444\b/);
       expect(JSON.parse(answers[0]?.body ?? '').issuer).to.equal(app.issuer);
 
-      const [, cookie = ''] = /(latchkey-interaction=[^;]+)/.exec(answers[6]?.cookies ?? '') ?? [];
-      const [, signature = ''] = /(latchkey-interaction\.sig=[^;]+)/.exec(answers[6]?.cookies ?? '') ?? [];
+      const [, cookie = ''] = /(latchkey-interaction-\d+=[^;]+)/.exec(answers[6]?.cookies ?? '') ?? [];
+      const [, signature = ''] = /(latchkey-interaction-\d+\.sig=[^;]+)/.exec(answers[6]?.cookies ?? '') ?? [];
       const login = await ask(answers[6]?.location ?? '', { cookie: `${cookie}; ${signature}` });
       expect(login.body).to.contain('name="password"').and.not.to.contain('evil.example');
     });

@@ -1,6 +1,6 @@
 import { mock } from 'node:test';
 import { expect } from 'chai';
-import { SignJWT } from 'jose';
+import { decodeJwt, generateKeyPair, importJWK, type JWK, SignJWT } from 'jose';
 import * as oidc from 'openid-client';
 import { onEachEngine, startApp, type TestApp, type TestClient, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
@@ -104,8 +104,22 @@ onEachEngine((openStore) => {
     expect((await confirm(browser, page)).url.href).to.equal(`${GOODBYE}?state=s`);
   });
 
-  it('never goes to a URI that is not registered, to the letter', async () => {
-    const { browser, hint } = await signIn();
+  /** Asks, names nobody it could not verify, and ends on a page of ours. */
+  async function isOnlyAQuestion(params: Record<string, string>): Promise<void> {
+    const { browser } = await signIn();
+    const page = await browser.open(logoutUrl(params));
+    expect(page.response?.status, JSON.stringify(params)).to.equal(200);
+    expect(page.text).to.contain('could not verify').and.not.to.contain('Sample app');
+    expect(page.response?.headers.get('content-security-policy')).to.contain("form-action 'self';");
+    expect(await isSignedIn(browser)).to.equal(true);
+    const landing = await confirm(browser, await browser.open(logoutUrl(params)));
+    expect(landing.url.origin, JSON.stringify(params)).to.equal(app.issuer);
+    expect(titleOf(landing.text)).to.equal('You are signed out');
+    expect(await isSignedIn(browser)).to.equal(false);
+  }
+
+  it('never goes to a URI that is not registered, to the letter: it becomes a question', async () => {
+    const { hint } = await signIn();
     for (const wrong of [
       'https://evil.example/',
       `${GOODBYE}?extra=1`,
@@ -114,15 +128,13 @@ onEachEngine((openStore) => {
       '//evil.example',
       client.redirectUri,
     ]) {
-      const page = await browser.open(logoutUrl({ id_token_hint: hint, post_logout_redirect_uri: wrong, state: 's' }));
-      expect(page.response?.status, wrong).to.equal(400);
-      expect(page.response?.headers.get('content-type')).to.contain('text/html');
+      await isOnlyAQuestion({ id_token_hint: hint, post_logout_redirect_uri: wrong, state: 's' });
+      await isOnlyAQuestion({ client_id: client.id, post_logout_redirect_uri: wrong });
     }
-    expect(await isSignedIn(browser)).to.equal(true);
   });
 
-  it('refuses hints that we did not sign, or that contradict the app', async () => {
-    const { browser, hint } = await signIn();
+  it('makes a question of hints that we did not sign, or that contradict the app', async () => {
+    const { hint } = await signIn();
     const [header = '', payload = ''] = hint.split('.');
     const encode = (value: object) => Buffer.from(JSON.stringify(value)).toString('base64url');
     const foreign = await new SignJWT({ sub: person.id })
@@ -131,19 +143,112 @@ onEachEngine((openStore) => {
       .setAudience(client.id)
       .setExpirationTime('1h')
       .sign(new TextEncoder().encode(client.secret));
+    const retired = await new SignJWT({ ...decodeJwt(hint) })
+      .setProtectedHeader({ alg: 'RS256', kid: 'retired' })
+      .sign((await generateKeyPair('RS256')).privateKey);
     const wrong: Record<string, string>[] = [
       { id_token_hint: `${encode({ alg: 'none' })}.${payload}.` },
       { id_token_hint: `${header}.${payload}.${'A'.repeat(342)}` },
       { id_token_hint: foreign },
+      { id_token_hint: retired },
       { id_token_hint: 'not.a.token' },
+      { id_token_hint: '' },
       { id_token_hint: hint, client_id: (await app.client()).id },
+      { id_token_hint: foreign, client_id: client.id },
       { client_id: 'unknown' },
     ];
-    for (const params of wrong) {
-      const page = await browser.open(logoutUrl({ ...params, post_logout_redirect_uri: GOODBYE }));
-      expect(page.response?.status, JSON.stringify(params)).to.equal(400);
+    for (const params of wrong) await isOnlyAQuestion({ ...params, post_logout_redirect_uri: GOODBYE });
+  });
+
+  it('makes a question of the hint of a former issuer, and of an app that is gone', async () => {
+    const former = await startApp(store, { ISSUER: 'https://former.example' });
+    const gone = await app.client();
+    const { url } = await flows.start({ client: gone });
+    const hints = [String((await flows.tokens({ client: gone, person })).id_token)];
+    expect(url).to.contain(gone.id);
+    await app.directory.clients.remove(gone.id);
+    const key = await former.directory.signingKeys.load();
+    const jwk = key.keys[0];
+    if (!jwk) throw new Error('there is no key');
+    hints.push(
+      await new SignJWT({ sub: person.id })
+        .setProtectedHeader({ alg: 'RS256', kid: String(jwk.kid) })
+        .setIssuer('https://former.example')
+        .setAudience([client.id])
+        .setIssuedAt()
+        .setExpirationTime('1h')
+        .sign(await importJWK(jwk as JWK, 'RS256')),
+    );
+    await former.close();
+    for (const id_token_hint of hints) await isOnlyAQuestion({ id_token_hint, post_logout_redirect_uri: GOODBYE });
+  });
+
+  it('makes a question of what was sent more than once', async () => {
+    const { browser } = await signIn();
+    const page = await browser.open(`${logoutUrl({ client_id: client.id })}&client_id=${client.id}`);
+    expect((await confirm(browser, page)).url.origin).to.equal(app.issuer);
+    expect(await isSignedIn(browser)).to.equal(false);
+  });
+
+  describe('by an app that is trusted', () => {
+    let trusted: TestClient;
+    before(async () => {
+      trusted = await app.client({ trusted: true, postLogoutRedirectUris: [GOODBYE] });
+    });
+    const url = (id_token_hint: string) =>
+      logoutUrl({ id_token_hint, post_logout_redirect_uri: GOODBYE, state: 'a state' });
+
+    async function enter(who = person, browser = flows.browser()) {
+      const tokens = await flows.tokens({ client: trusted, person: who, browser });
+      return { browser, hint: String(tokens.id_token), token: tokens.access_token };
     }
-    expect(await isSignedIn(browser)).to.equal(true);
+
+    it('with the hint of this session asks nothing and returns', async () => {
+      const { browser, hint, token } = await enter();
+      const landing = await browser.open(url(hint));
+      expect(landing.url.href).to.equal(`${GOODBYE}?state=a+state`);
+      expect(await isSignedIn(browser)).to.equal(false);
+      expect((await flows.userinfo(token)).status).to.equal(401);
+      const { events } = await app.directory.audit.list({ accountId: person.id, limit: 3 });
+      expect(events.map(({ type }) => type)).to.include('sign_out');
+    });
+
+    it('with nowhere to return to ends on a page of ours', async () => {
+      const { browser, hint } = await enter();
+      const landing = await browser.open(logoutUrl({ id_token_hint: hint }));
+      expect(titleOf(landing.text)).to.equal('You are signed out');
+      expect(await isSignedIn(browser)).to.equal(false);
+    });
+
+    it('asks when the hint is another person’s, or of a browser in which this app was not opened', async () => {
+      const other = await enter(await app.person());
+      const { browser } = await enter();
+      const stranger = await signIn();
+      const { hint } = await enter();
+      for (const [who, whose] of [
+        [browser, other.hint],
+        [stranger.browser, hint],
+      ] as const) {
+        expect(titleOf((await who.open(url(whose))).text)).to.equal('Sign out?');
+        expect(await isSignedIn(who)).to.equal(true);
+        expect((await confirm(who, await who.open(url(whose)))).url.href).to.equal(`${GOODBYE}?state=a+state`);
+      }
+    });
+
+    it('without a hint asks', async () => {
+      const { browser } = await enter();
+      const page = await browser.open(logoutUrl({ client_id: trusted.id, post_logout_redirect_uri: GOODBYE }));
+      expect((await confirm(browser, page)).url.href).to.equal(GOODBYE);
+    });
+  });
+
+  it('of nobody, without an app, says so and where to sign in', async () => {
+    for (const params of [{}, { client_id: 'unknown', post_logout_redirect_uri: GOODBYE }]) {
+      const page = await flows.browser().open(logoutUrl(params as Record<string, string>));
+      expect(page.response?.status).to.equal(200);
+      expect(titleOf(page.text)).to.equal('Nobody is signed in');
+      expect(page.text).to.contain('href="/account"').and.not.to.contain('<form');
+    }
   });
 
   it('without parameters, or with a state or a URI alone, ends on a page of ours', async () => {

@@ -5,6 +5,7 @@ import { expect } from 'chai';
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
 import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { cookieName } from '../../src/http/cookie-name.ts';
 import {
   fixtures,
   onEachEngine,
@@ -137,8 +138,8 @@ onEachEngine((openStore) => {
       'rotated access token': String(rotated.access_token),
       'rotated refresh token': String(rotated.refresh_token),
       'ID token': tokens.id_token?.split('.')[2],
-      'session cookie': cookieOf(browser, 'latchkey'),
-      'interaction cookie': cookieOf(waiting, 'latchkey-interaction'),
+      'session cookie': cookieOf(browser, cookieName(issuer, 'latchkey')),
+      'interaction cookie': cookieOf(waiting, cookieName(issuer, 'latchkey-interaction')),
       'interaction path': interaction.split('/')[2],
       'setup code': await directory.setup.code(),
       'secret key': SECRET_KEY,

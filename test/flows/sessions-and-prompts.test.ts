@@ -1,6 +1,7 @@
 import { mock } from 'node:test';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
+import { cookieName } from '../../src/http/cookie-name.ts';
 import { onEachEngine, startApp, startProcess, type TestApp, type TestClient, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
 import { createFlows, type Flows, formOf, walk } from '../support/flow.ts';
@@ -27,6 +28,7 @@ onEachEngine((openStore) => {
     await store.remove();
   });
 
+  const sessionCookie = () => cookieName(app.issuer, 'latchkey');
   const isLogin = ({ text }: Landing) => text.includes('name="password"');
   const errorOf = ({ url }: Landing) => url.searchParams.get('error');
 
@@ -146,7 +148,7 @@ onEachEngine((openStore) => {
       const login = await open(browser);
       const before = browser.cookies().map(({ value }) => value);
       await walk(browser, login.url.href, person);
-      const after = browser.cookies().find(({ name }) => name === 'latchkey')?.value ?? '';
+      const after = browser.cookies().find(({ name }) => name === sessionCookie())?.value ?? '';
       expect(after).to.have.length.above(21);
       expect(before).not.to.include(after);
     });
@@ -154,7 +156,7 @@ onEachEngine((openStore) => {
     it('is kept in cookies that scripts, other sites and other hosts do not get', async () => {
       const { browser } = await signIn();
       const response = await browser.request((await flows.start({ client })).url);
-      const [session = ''] = response.headers.getSetCookie().filter((line) => line.startsWith('latchkey='));
+      const [session = ''] = response.headers.getSetCookie().filter((line) => line.startsWith(`${sessionCookie()}=`));
       expect(session)
         .to.match(/; httponly/i)
         .and.to.match(/; samesite=lax/i)
@@ -185,9 +187,9 @@ onEachEngine((openStore) => {
     it('is not recognised by a cookie that was changed, lacks its signature, or was signed by somebody else', async () => {
       const { browser } = await signIn();
       const cookies = Object.fromEntries(browser.cookies().map(({ name, value }) => [name, value]));
-      const { latchkey = '', 'latchkey.sig': signature = '' } = cookies;
+      const { [sessionCookie()]: latchkey = '', [`${sessionCookie()}.sig`]: signature = '' } = cookies;
       const header = (value: string, sig?: string) =>
-        `latchkey=${value}${sig === undefined ? '' : `; latchkey.sig=${sig}`}`;
+        `${sessionCookie()}=${value}${sig === undefined ? '' : `; ${sessionCookie()}.sig=${sig}`}`;
       const ask = async (cookie: string) => {
         const { url } = await flows.start({ client, params: { prompt: 'none' } });
         const response = await fetch(url, { redirect: 'manual', headers: { cookie } });
@@ -214,7 +216,7 @@ onEachEngine((openStore) => {
       const posted = await thief.submit(login.url.pathname, person);
       expect(posted.response?.status).to.equal(400);
       expect(posted.url.searchParams.has('code')).to.equal(false);
-      expect(thief.cookies().some(({ name }) => name === 'latchkey')).to.equal(false);
+      expect(thief.cookies().some(({ name }) => name === sessionCookie())).to.equal(false);
       expect((await walk(browser, login.url.href, person)).url.searchParams.get('code')).to.be.a('string');
     });
 

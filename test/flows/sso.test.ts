@@ -2,6 +2,7 @@ import { mock } from 'node:test';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
 import { AppError } from '../../src/errors.ts';
+import { cookieName } from '../../src/http/cookie-name.ts';
 import { onEachEngine, PASSWORD, startApp, type TestApp, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
 import { createFlows, type Flows, formOf, fragmentOf, titleOf, walk } from '../support/flow.ts';
@@ -59,7 +60,8 @@ onEachEngine((openStore) => {
 
   const accountOf = ({ email }: { email: string }) => app.directory.accounts.findByEmail(email);
   const tokenFor = (person: Fields, who = partner) => ssoToken(app.issuer, who, person);
-  const sessionCookie = (browser: Browser) => browser.cookies().find(({ name }) => name === 'latchkey')?.value;
+  const cookie = () => cookieName(app.issuer, 'latchkey');
+  const sessionCookie = (browser: Browser) => browser.cookies().find(({ name }) => name === cookie())?.value;
   const sessionsOf = async (person: { email: string }) =>
     app.directory.sessions.list(String((await accountOf(person))?.id));
 
@@ -451,7 +453,7 @@ onEachEngine((openStore) => {
       expect(location.href).not.to.contain(token);
       const claims = decodeJwt(String(fragmentOf(location).get('id_token')));
       expect(claims).to.deep.include({ email: person.email, amr: ['sso'], acr: ACR, nonce: 'a nonce' });
-      expect(browser.cookies().map(({ name }) => name)).to.have.members(['latchkey', 'latchkey.sig']);
+      expect(browser.cookies().map(({ name }) => name)).to.have.members([cookie(), `${cookie()}.sig`]);
       expect((await silently(browser)).url.hash).to.contain('id_token=');
       const [session] = await sessionsOf(person);
       expect(session).to.include({ signedInBy: partner.id, address: '127.0.0.1' });
