@@ -33,6 +33,10 @@ export function accountConsoleRoutes(options: AccountConsoleOptions): Router {
   router.get('/', function home(ctx) {
     ctx.redirect('/account');
   });
+  /** Where password managers look for it (W3C, A Well-Known URL for Changing Passwords). */
+  router.get('/.well-known/change-password', function leadToPassword(ctx) {
+    ctx.redirect('/account/security');
+  });
   /** The sign-in ends here; the session it made is all that was wanted. */
   router.get('/account/callback', pages.finishSignIn);
 
