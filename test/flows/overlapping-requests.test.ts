@@ -258,7 +258,7 @@ onEachEngine((openStore) => {
       const [asked] = (await askAtOnce(browser, [client])) as [Asked];
       const { access_token: token } = await redeemed(asked);
       const { entries } = await directory.storage.list(`engine:sessions:${person.id}`, { limit: 1000 });
-      const id = String(browser.cookies().find(({ name }) => name === 'latchkey')?.value);
+      const id = String(browser.cookies().find(({ name }) => /^latchkey(-\d+)?$/.test(name))?.value);
       const key = `Session:${createHash('sha256').update(id).digest('base64url')}`;
       const { uid } = (await directory.storage.get(key)) as { uid: string };
       const session = entries.find((entry) => entry.key === `Session-uid:${uid}`);
