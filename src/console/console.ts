@@ -7,8 +7,8 @@ import type { Account } from '../accounts/account.ts';
 import { displayName } from '../accounts/account.ts';
 import type { Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
-import { cookieName } from '../http/cookie-name.ts';
 import type { Views } from '../http/views.ts';
+import { cookieName } from '../oidc/cookie-name.ts';
 import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
 import { whenIn } from './when.ts';
 

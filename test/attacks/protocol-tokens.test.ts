@@ -1,7 +1,7 @@
 import { hash } from 'node:crypto';
 import { mock } from 'node:test';
 import { expect } from 'chai';
-import { cookieName } from '../../src/http/cookie-name.ts';
+import { cookieName } from '../../src/oidc/cookie-name.ts';
 import { unavailable } from '../../src/storage/storage.ts';
 import { onEachEngine, type TestStore } from '../support/app.ts';
 import {

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { cookieName } from '../../src/http/cookie-name.ts';
+import { cookieName } from '../../src/oidc/cookie-name.ts';
 import { embeddedStore, onEachEngine, PASSWORD, type TestStore } from '../support/app.ts';
 import { type Answer, startTarget, type Target } from './web-target.ts';
 

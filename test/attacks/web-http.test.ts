@@ -3,7 +3,7 @@ import { connect } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { expect } from 'chai';
-import { cookieName } from '../../src/http/cookie-name.ts';
+import { cookieName } from '../../src/oidc/cookie-name.ts';
 import { embeddedStore, type TestStore } from '../support/app.ts';
 import { startTarget, type Target } from './web-target.ts';
 

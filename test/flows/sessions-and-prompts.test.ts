@@ -1,7 +1,7 @@
 import { mock } from 'node:test';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
-import { cookieName } from '../../src/http/cookie-name.ts';
+import { cookieName } from '../../src/oidc/cookie-name.ts';
 import { onEachEngine, startApp, startProcess, type TestApp, type TestClient, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
 import { createFlows, type Flows, formOf, walk } from '../support/flow.ts';

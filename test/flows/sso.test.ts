@@ -2,7 +2,7 @@ import { mock } from 'node:test';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
 import { AppError } from '../../src/errors.ts';
-import { cookieName } from '../../src/http/cookie-name.ts';
+import { cookieName } from '../../src/oidc/cookie-name.ts';
 import { onEachEngine, PASSWORD, startApp, type TestApp, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
 import { createFlows, type Flows, formOf, fragmentOf, titleOf, walk } from '../support/flow.ts';
