@@ -339,6 +339,7 @@ export async function createApp(
     sessionRecords,
     families,
     endSession: (uid) => sessions.endWhosever(uid, backchannelLogout.send),
+    makeRoom: sessions.makeRoom,
     admission: createAdmission({ throttle }),
     now,
     findClient: findMetadata,

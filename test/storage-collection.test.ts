@@ -42,6 +42,18 @@ describe('storage: a collection', () => {
     expect(await caughtFrom(things.get('bent'))).to.be.instanceOf(z.ZodError);
   });
 
+  it('lets everybody else have their turn while it walks a long list', async () => {
+    const things = thingsOf(1);
+    const names = Array.from({ length: 1_000 }, (_, n) => `many-${n}`);
+    await Promise.all(names.map((name) => things.insert(name, { name: name.slice(0, 10) }, { groups: ['many'] })));
+    let turns = 0;
+    const others = setInterval(() => (turns += 1), 0);
+    const walked = await Array.fromAsync(things.all('many'));
+    clearInterval(others);
+    expect(walked).to.have.length(1_000);
+    expect(turns).to.be.at.least(3);
+  });
+
   it('reads records of an older version and refuses those of a newer one, without touching them', async () => {
     await thingsOf(2).put('versioned', { name: 'two' });
     expect(await thingsOf(3).get('versioned')).to.deep.equal({ name: 'two' });

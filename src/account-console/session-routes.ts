@@ -5,6 +5,9 @@ import { form } from '../http/form.ts';
 import type { BrowserSession, Sessions } from '../oidc/sessions.ts';
 import type { Console } from './console.ts';
 
+/** Sessions on one page. */
+const PAGE = 25;
+
 export interface SessionRoutesOptions {
   pages: Console;
   sessions: Sessions;
@@ -20,9 +23,16 @@ export function sessionRoutes({ pages, sessions, audit, findClient }: SessionRou
     '/',
     pages.signedIn(async function listSessions(ctx, visitor) {
       const found = await sessions.list(visitor.account.id);
-      const shown = await Promise.all(found.map((session) => withNames(session, visitor.uid)));
-      const ordered = [...shown.filter(({ current }) => current), ...shown.filter(({ current }) => !current)];
-      await pages.render(ctx, visitor, { section: 'sessions', view: 'sessions', data: { sessions: ordered } });
+      const isHere = ({ uid }: BrowserSession) => uid === visitor.uid;
+      const ordered = [...found.filter(isHere), ...found.filter((session) => !isHere(session))];
+      const from = /^\d{1,4}$/.test(String(ctx.query.from)) ? Number(ctx.query.from) : 0;
+      const page = ordered.slice(from, from + PAGE);
+      const data = {
+        sessions: await Promise.all(page.map((session) => withNames(session, visitor.uid))),
+        count: found.length,
+        more: from + PAGE < found.length ? from + PAGE : undefined,
+      };
+      await pages.render(ctx, visitor, { section: 'sessions', view: 'sessions', data });
     }),
   );
 

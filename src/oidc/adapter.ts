@@ -33,6 +33,8 @@ export interface AdapterOptions {
   families: TokenFamilies;
   /** Ends a session and what came from it, and tells the apps. */
   endSession: (uid: string) => Promise<void>;
+  /** Called when somebody has signed in. */
+  makeRoom: (accountId: string, uid: string) => Promise<void>;
   /** Asked before anything is written that somebody unknown may have begun. */
   admission: Admission;
   now: () => number;
@@ -207,6 +209,9 @@ function sessionAdapter(options: AdapterOptions): Adapter {
     const ttl = Math.max(1, Math.ceil(expiresIn));
     await admission.admit('Session', id, payload);
     if (!(await records.save(id, payload as SessionPayload, ttl))) throw new SessionEnded();
+    const { accountId, loaded } = payload as SessionPayload;
+    if (accountId !== undefined && loaded?.accountId === undefined)
+      await options.makeRoom(accountId, String(payload.uid));
   }
 
   async function destroy(id: string): Promise<void> {

@@ -1,17 +1,18 @@
 /** Deleting many of the engine's records at once, and walking them. Every function is safe to repeat. */
+import { every } from '../storage/every.ts';
 import type { Entry, Storage } from '../storage/storage.ts';
 import { accountGroup, grantGroup } from './groups.ts';
 
 const GRANT = 'Grant:';
+/** Deletions under way at a time. */
+const AT_ONCE = 100;
 
 /** The records of a group, read page by page. */
-export async function* entriesOf(storage: Storage, group: string): AsyncGenerator<Entry> {
-  let after: string | undefined;
-  do {
-    const page = await storage.list(group, after === undefined ? {} : { after });
-    yield* page.entries;
-    after = page.next;
-  } while (after !== undefined);
+export function entriesOf(storage: Storage, group: string): AsyncGenerator<Entry> {
+  return every(async (page) => {
+    const { entries: records, ...next } = await storage.list(group, page);
+    return { records, ...next };
+  });
 }
 
 /** Deletes the records of a group, or those of them that are named. */
@@ -20,13 +21,14 @@ export async function eraseGroup(
   group: string,
   isNamed: (key: string) => boolean = () => true,
 ): Promise<void> {
-  let after: string | undefined;
-  do {
-    const page = await storage.list(group, after === undefined ? {} : { after });
-    const keys = page.entries.map((entry) => entry.key).filter(isNamed);
-    await Promise.all(keys.map((key) => storage.delete(key)));
-    after = page.next;
-  } while (after !== undefined);
+  const doomed: string[] = [];
+  // Together, as one commit takes them, but not all that there may be.
+  const erase = () => Promise.all(doomed.splice(0).map((key) => storage.delete(key)));
+  for await (const { key } of entriesOf(storage, group)) {
+    if (isNamed(key)) doomed.push(key);
+    if (doomed.length >= AT_ONCE) await erase();
+  }
+  await erase();
 }
 
 /** Deletes a grant, and then what stands on it and is dead without it. */

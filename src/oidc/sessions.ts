@@ -15,6 +15,10 @@ import { type SessionPayload, type SessionRecords, uidOfKey } from './session-re
 
 /** Seconds; a visit is written down at most this often. */
 const VISIT_INTERVAL = 60;
+/** Sessions of one person. The one that was idle for longest gives way to another. */
+const MOST = 100;
+/** Sessions that give way to one: where there are far too many, nobody waits for all of them. */
+const MOST_AT_ONCE = 10;
 /** Seconds; longer than any session lives. */
 const KEPT = 31 * 24 * 60 * 60;
 
@@ -48,6 +52,8 @@ export interface Sessions {
   end(accountId: string, uid: string): Promise<void>;
   /** The same without asking whose it is. The apps are told by `tell`. Safe to repeat. */
   endWhosever(uid: string, tell: (signedOut: SignedOut) => Promise<void>): Promise<void>;
+  /** Makes room for a session that has begun, so that a person has no more than a hundred. */
+  makeRoom(accountId: string, uid: string): Promise<void>;
   /** Ends every grant of an app, and with them its codes and tokens, and every session that began by its word. Safe to repeat. */
   endAllOfClient(clientId: string): Promise<void>;
   /** Those of an account that are there now, last active first. */
@@ -142,6 +148,14 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
         if (isSession && !(kept && isKept(key))) await tellApps(value as unknown as SessionPayload, notices.add);
       }
       await eraseOfAccount(storage, accountId, (key) => !(kept && isKept(key)));
+    },
+
+    async makeRoom(accountId, uid) {
+      const live = await liveOf(accountId);
+      live.delete(uid);
+      const idlest = [...live.values()].sort((a, b) => Number(a.exp) - Number(b.exp));
+      const excess = Math.min(idlest.length + 1 - MOST, MOST_AT_ONCE);
+      for (const session of idlest.slice(0, Math.max(0, excess))) await endWhosever(session.uid, notices.add);
     },
 
     async endAllOfClient(clientId) {

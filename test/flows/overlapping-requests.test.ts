@@ -290,6 +290,45 @@ onEachEngine((openStore) => {
       expect(await directory.sessions.list(holder.id)).to.have.length(1);
       expect((await browser.open('/account')).response?.status).to.equal(200);
     });
+
+    it('is one of at most a hundred of its person: the one idle for longest gives way', async () => {
+      const holder = await made.person();
+      const [client] = (await apps(1)) as [TestClient];
+      const url = (await flows.start({ client })).url;
+      const first = flows.browser();
+      await walk(first, url, holder);
+      const second = flows.browser();
+      await walk(second, url, holder);
+      const group = `engine:sessions:${holder.id}`;
+      const { entries } = await directory.storage.list(group);
+      const [, pattern] = entries.map(({ value }) => value as { exp: number });
+      const groups = [group, `engine:account:${holder.id}`];
+      for (let copy = 0; copy < 98; copy++) {
+        const session = { ...pattern, uid: `copy-${copy}`, exp: Number(pattern?.exp) - 1000 - copy };
+        await directory.storage.put(`Session-uid:copy-${copy}`, session, { ttl: 3600, groups });
+      }
+      const uids = async () => (await directory.sessions.list(holder.id)).map(({ uid }) => uid);
+      expect(await uids())
+        .to.have.length(100)
+        .and.include('copy-97');
+      await walk(flows.browser(), url, holder);
+      expect(await uids())
+        .to.have.length(100)
+        .and.include('copy-96')
+        .and.not.include('copy-97');
+      await Promise.all([1, 2, 3, 4].map(async () => walk(flows.browser(), url, holder)));
+      expect((await uids()).length).to.be.at.most(100);
+
+      const pages = [await first.open('/account/sessions'), await first.open('/account/sessions?from=75')];
+      const ends = pages.map(({ text: page }) => page.match(/\/account\/sessions\/[^"/]+\/end"/g)?.length);
+      expect(ends, 'twenty-five a page, no button for this one').to.deep.equal([24, 25]);
+      expect(pages.map(({ text: page }) => page.includes('href="?from='))).to.deep.equal([true, false]);
+      for (const from of ['x', '-1', '99999', '0x10'])
+        expect((await first.open(`/account/sessions?from=${from}`)).response?.status, from).to.equal(200);
+      await first.submit('/account/sessions/end-others', {});
+      expect(await uids()).to.have.length(1);
+      expect((await first.open('/account')).response?.status).to.equal(200);
+    }).timeout(30_000);
   });
 });
 
