@@ -261,6 +261,27 @@ describe('mail', () => {
       await until(() => smtp.received.length === 22);
     });
 
+    it('that warns of somebody else is sent, however many of other kinds went to the mailbox before', async () => {
+      const smtp = await server();
+      const sender = await post({ smtpUrl: smtp.url });
+      const made: Partial<Notice> = { kind: 'token_created', scope: [], expiresAt: null };
+      for (let n = 0; n < 30; n++) await sender.send(aMail('pat@example.com', { notice: made }));
+      for (const kind of ['token_reused', 'identity_linked'] as const)
+        await sender.send(aMail('pat@example.com', { notice: { kind, provider: 'Acme' } as Partial<Notice> }));
+      await sender.round();
+      await until(() => smtp.received.length === 22);
+      expect(sender.logged).to.have.lengthOf(10);
+    });
+
+    it('leaves the last tenth of its queue to mails that warn', async () => {
+      const sender = await post({ smtpUrl: `smtp://127.0.0.1:${await freePort()}`, limit: 20 });
+      const made: Partial<Notice> = { kind: 'token_created', scope: [], expiresAt: null };
+      for (const to of numbered(20)) await sender.send(aMail(to, { notice: made }));
+      expect(await sender.waiting()).to.have.lengthOf(18);
+      for (const to of numbered(4)) await sender.send(aMail(to));
+      expect(await sender.waiting()).to.have.lengthOf(20);
+    });
+
     it('fills its queue to a bound and no further, and takes mails again when there is room', async () => {
       const port = await freePort();
       const sender = await post({ smtpUrl: `smtp://127.0.0.1:${port}`, limit: 8 });

@@ -7,10 +7,20 @@ import { AppError } from '../errors.ts';
 import type { Throttle } from '../http/rate-limit.ts';
 import type { Deliver, Outcome } from './delivery.ts';
 import type { Compose, Message, ToCompose } from './message.ts';
+import type { Notice } from './notice.ts';
 import type { MailQueue, QueuedMail } from './queue.ts';
 
-/** A mailbox gets no more, whoever makes us write to it. */
+/**
+ * A mailbox gets no more, whoever makes us write to it. What tells a person that somebody else may have got in has a budget of its
+ * own for each kind, so that nobody can use it up with mails of another one.
+ */
 const PER_MAILBOX = { name: 'mail', limit: 20, window: 60 * 60 };
+const OF_SECURITY: ReadonlySet<Notice['kind']> = new Set([
+  'token_reused',
+  'token_leaked',
+  'identity_linked',
+  'identity_unlinked',
+]);
 /** Seconds for which a mail is tried. */
 const LIFETIME = 24 * 60 * 60;
 /** Connections of one process at a time: for a round, and as many again for mails that have just been sent. */
@@ -74,9 +84,10 @@ export function createMail({ queue, compose, deliver, throttle, now, log }: Mail
     return attempted;
   }
 
-  async function mayReceive(to: string): Promise<boolean> {
+  async function mayReceive(to: string, kind: Notice['kind']): Promise<boolean> {
+    const mailbox = to.toLowerCase();
     try {
-      await throttle.consume(PER_MAILBOX, { key: to.toLowerCase() });
+      await throttle.consume(PER_MAILBOX, { key: OF_SECURITY.has(kind) ? `${mailbox} ${kind}` : mailbox });
       return true;
     } catch (error) {
       if (error instanceof AppError && error.code === 'too_many_requests') return false;
@@ -88,8 +99,11 @@ export function createMail({ queue, compose, deliver, throttle, now, log }: Mail
     async send(request) {
       const message = compose(request);
       const { id, to, subject } = message;
-      if (!(await mayReceive(to))) return log.warn({ to, subject }, 'a mail was not sent: its mailbox got too many');
-      if (!(await queue.add(message))) return log.error({ to, subject }, 'a mail was not sent: the queue is full');
+      const { kind } = request.notice;
+      if (!(await mayReceive(to, kind)))
+        return log.warn({ to, subject }, 'a mail was not sent: its mailbox got too many');
+      if (!(await queue.add(message, { urgent: OF_SECURITY.has(kind) })))
+        return log.error({ to, subject }, 'a mail was not sent: the queue is full');
       if (!stopped && underWay.size < 2 * PARALLEL) void begin(id);
     },
 

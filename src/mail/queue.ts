@@ -33,8 +33,8 @@ export const QueuedMail = z.object({
 export type QueuedMail = z.infer<typeof QueuedMail>;
 
 export interface MailQueue {
-  /** Durable when it resolves. False when the queue is full. */
-  add(message: Message): Promise<boolean>;
+  /** Durable when it resolves. False when the queue is full; the last tenth of it is for what is urgent. */
+  add(message: Message, options?: { urgent?: boolean }): Promise<boolean>;
   /** The mail, for its one holder until the claim ends; undefined when it is gone, not due or another's. */
   claim(id: string): Promise<QueuedMail | undefined>;
   open(mail: QueuedMail): Promise<Message>;
@@ -56,17 +56,18 @@ export function createMailQueue({ storage, sealing, now, limit = QUEUE_LIMIT }: 
   const mails = collection(storage, { kind: 'mail', version: 1, schema: QueuedMail });
 
   /** Counted up only: counting down at each delivery would drift with every crash, so the walk over the queue corrects it. */
-  async function isFull(): Promise<boolean> {
+  async function isFull(urgent: boolean): Promise<boolean> {
+    const most = urgent ? limit : limit - Math.floor(limit / 10);
     const counted = await storage.update(LENGTH, (current) => {
       const length = z.int().default(0).parse(current);
-      return length < limit ? length + 1 : undefined;
+      return length < most ? length + 1 : undefined;
     });
     return counted === undefined;
   }
 
   return {
-    async add(message) {
-      if (await isFull()) return false;
+    async add(message, { urgent = false } = {}) {
+      if (await isFull(urgent)) return false;
       const sealed = await sealing.seal(JSON.stringify(message));
       const mail = { id: message.id, dueAt: now(), attempts: 0, sealed };
       return mails.insert(mail.id, mail, { ttl: KEPT, groups: [GROUP] });
