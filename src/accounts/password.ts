@@ -10,8 +10,11 @@ import { normalizePassword } from './password-policy.ts';
 /** OWASP's first choice: 19 MiB, two passes, one lane; about 10 ms. Argon2id is the package's default. */
 const COST = { memoryCost: 19_456, timeCost: 2, parallelism: 1 };
 
-/** Node has four threads for all such work: at least one stays free for files and name look-ups. */
-const AT_ONCE = Math.min(availableParallelism(), 3);
+/**
+ * One core stays free for everything else: strangers can make as many passwords worked out as they like. So does one of the four
+ * threads that Node has for all such work, for files and name look-ups.
+ */
+const AT_ONCE = Math.max(1, Math.min(availableParallelism() - 1, 3));
 
 export interface Passwords {
   /** The password as a PHC string. @throws {AppError} `temporarily_unavailable` when too many wait. */
@@ -23,7 +26,7 @@ export interface Passwords {
   verify(password: string, passwordHash: string | undefined): Promise<boolean>;
 }
 
-/** @param options.queueLimit How many may wait; 100 wait for about half a second on two cores. */
+/** @param options.queueLimit How many may wait; 100 wait for about a second on two cores. */
 export function createPasswords({ queueLimit = 100 }: { queueLimit?: number } = {}): Passwords {
   const inTurn = createQueue(queueLimit);
 
