@@ -7,11 +7,12 @@ import Koa from 'koa';
 import type { Logger } from 'pino';
 import { deviceInWords } from './account-console/device.ts';
 import { accountConsoleRoutes } from './account-console/routes.ts';
-import { displayName } from './accounts/account.ts';
+import { counts, displayName } from './accounts/account.ts';
 import { createAccounts } from './accounts/accounts.ts';
 import { createKnownBrowsers } from './accounts/known-browsers.ts';
 import { createPasswords } from './accounts/password.ts';
 import { createPasswordSignIn } from './accounts/sign-in.ts';
+import { createAppTrials } from './admin/app-trial.ts';
 import { adminRoutes } from './admin/routes.ts';
 import { createCallers } from './api/caller.ts';
 import { docsRoutes } from './api/docs-routes.ts';
@@ -79,13 +80,14 @@ import { createSignIdentity } from './oidc/identity-assertion.ts';
 import { introspectionRoutes } from './oidc/introspection-routes.ts';
 import { createIssueAccessToken } from './oidc/issue-access-token.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
-import { ACR_FEDERATED, ACR_PASSWORD, CONSOLE_CLIENT_ID } from './oidc/provider.ts';
+import { ACR_FEDERATED, ACR_PASSWORD, CONSOLE_CALLBACK, CONSOLE_CLIENT_ID, TRIAL_CALLBACK } from './oidc/provider.ts';
 import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createUnaskedSignOut } from './oidc/sign-out.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
 import { spellingRoutes } from './oidc/spelling-routes.ts';
+import { createStanding } from './oidc/standing.ts';
 import { createTokenFamilies } from './oidc/token-families.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
@@ -120,7 +122,7 @@ interface Listing {
 
 /** @throws when the store cannot be used, with the reason in one line. */
 export async function openDirectory(
-  config: Pick<Config, 'storeUrl' | 'storeMayLoseWrites' | 'secretKeys' | 'personalTokensMayBeEternal'>,
+  config: Pick<Config, 'issuer' | 'storeUrl' | 'storeMayLoseWrites' | 'secretKeys' | 'personalTokensMayBeEternal'>,
   { warn = () => undefined }: { warn?: (message: string) => void } = {},
 ) {
   const { storeUrl, storeMayLoseWrites: mayLoseWrites, secretKeys: configured } = config;
@@ -165,6 +167,7 @@ export async function openDirectory(
     now,
     audit,
     permissions,
+    ownRedirectUris: [TRIAL_CALLBACK, CONSOLE_CALLBACK].map((path) => `${config.issuer}${path}`),
     organizationName,
     reservedIds: [CONSOLE_CLIENT_ID],
     endAccess: sessions.endAllOfClient,
@@ -216,7 +219,13 @@ export async function openDirectory(
   }
 
   const setup = createSetup({ storage, sealing, accounts, audit, now });
-  const personalTokens = createPersonalTokens({ storage, now, audit, mayBeEternal: config.personalTokensMayBeEternal });
+  const personalTokens = createPersonalTokens({
+    storage,
+    now,
+    audit,
+    findAccount: accounts.get,
+    mayBeEternal: config.personalTokensMayBeEternal,
+  });
   return {
     storage,
     throttle,
@@ -295,6 +304,7 @@ export async function createApp(
     storage,
     now,
     audit,
+    findAccount: accounts.get,
     mayBeEternal: config.personalTokensMayBeEternal,
     tell: createTokenMails({ send: mail.send, findAccount: accounts.findActive, deviceInWords }),
   });
@@ -314,12 +324,17 @@ export async function createApp(
     const account = await accounts.findActive(accountId);
     return account && { id: account.id, name: displayName(account), email: account.email };
   };
+  const findProven = async (accountId: string, epoch: number | undefined) => {
+    const account = await accounts.get(accountId);
+    return account && counts(account, 'sign-in', epoch) ? account : undefined;
+  };
   const findOrganization = async (id: string | undefined) => {
     const organization = id === undefined ? undefined : await organizations.get(id);
     return organization && { id: organization.id, name: organization.name };
   };
 
   const families = createTokenFamilies({ storage, now });
+  const stands = createStanding({ findAccount: accounts.findActive, findClient: clients.findActive });
   const { findAccessToken, findRefreshToken } = createEngineTokens({
     storage,
     sessionRecords,
@@ -343,7 +358,7 @@ export async function createApp(
     admission: createAdmission({ throttle }),
     now,
     findClient: findMetadata,
-    isAccountActive: async (accountId) => (await accounts.findActive(accountId)) !== undefined,
+    stands,
     effectiveScope: grants.effectiveScope,
     findPersonalToken: async (token) => {
       const verified = await verifier.introspect(token);
@@ -373,6 +388,7 @@ export async function createApp(
     request: outbound,
     log,
   });
+  const trials = createAppTrials({ storage });
   const engine = createEngine({
     log,
     audit,
@@ -391,6 +407,7 @@ export async function createApp(
       uiLocales: views.locales,
       pages: enginePages({ views, errors, findClient, findAccount }),
       findAccount: accounts.findActive,
+      findProven,
       claims: async (account) => claimsOf(account, await findOrganization(account.organizationId)),
       loadExistingGrant: grants.loadExisting,
       consent: grants,
@@ -408,6 +425,7 @@ export async function createApp(
       },
       useRefreshToken: (token) =>
         families.useRefreshToken(recordKey('RefreshToken', token), sealing.successorsOf(token)),
+      isTrialOpen: trials.isOpen,
     },
   });
   const consent = createConsent({
@@ -416,13 +434,22 @@ export async function createApp(
     audit,
   });
 
-  const upstream = createUpstreamSignIn({ issuer, storage, now, request: outbound, throttle, identityProviders });
+  const upstream = createUpstreamSignIn({
+    issuer,
+    storage,
+    sealing,
+    now,
+    request: outbound,
+    throttle,
+    identityProviders,
+  });
   const signInMethods = createSignInMethods({
     storage,
     now,
     links,
     identityProviders,
-    endSessions: sessions.endAll,
+    findAccount: accounts.findActive,
+    endProven: accounts.endProven,
     send: mail.send,
     deviceInWords,
   });
@@ -533,8 +560,10 @@ export async function createApp(
         organizations,
         permissions,
         appTokens,
+        personalTokens,
         identityProviders,
         request: outbound,
+        trials,
         inProcess: createInProcess(() => app.callback()),
         endAccessToken: createEndAccessToken(engine.provider),
         audit,

@@ -53,6 +53,34 @@ onEachEngine((openStore) => {
   const statusOf = async (landing: Promise<Landing>) => (await landing).response?.status;
   const everyOrganization = async () => (await app.directory.organizations.list({ limit: 1000 })).organizations;
 
+  it('an account that is disabled loses its tokens for good: both pages say so, and how many', async () => {
+    const { accounts, personalTokens } = app.directory;
+    const { id } = await app.person();
+    const made = await Promise.all(
+      ['one', 'two'].map(async (description) => personalTokens.create(await accounts.find(id), { description })),
+    );
+    const working = async (origin: string) =>
+      Promise.all(
+        made.map(
+          async ({ token }) => (await fetch(`${origin}/verify`, { headers: { authorization: `Token ${token}` } })).ok,
+        ),
+      );
+    expect(await working(other.url)).to.deep.equal([true, true]);
+
+    const path = `/admin/accounts/${id}`;
+    expect((await browser.open(`${path}/disable`)).text)
+      .to.contain('nothing of this comes back')
+      .and.match(/API tokens that end<\/dt><dd>2</);
+    await browser.submit(`${path}/disable`, {});
+    expect((await browser.open(`${path}/enable`)).text)
+      .to.contain('Nothing from before comes back')
+      .and.match(/API tokens that stay ended<\/dt><dd>2</);
+    await browser.submit(`${path}/enable`, {});
+    expect((await accounts.find(id)).status).to.equal('active');
+    expect([...(await working(app.issuer)), ...(await working(other.url))]).to.deep.equal([false, false, false, false]);
+    expect(await personalTokens.list(id)).to.deep.equal([]);
+  });
+
   it('an organization is made, found and renamed, and its people tell so at once', async () => {
     const made = await send('/admin/organizations/new', { name: ' Harbor & Sons ', id: 'harbor' });
     expect(made.url.pathname).to.equal('/admin/organizations');

@@ -376,6 +376,8 @@ onEachEngine((openStore) => {
       for (const client of clients) {
         const exact = await browser.request(requests(client, `${app.issuer}${CALLBACK}`));
         expect(exact.status).to.equal(303);
+        const answer = new URL(String(exact.headers.get('location'))).searchParams;
+        expect(answer.get('error')).to.equal('access_denied');
         for (const uri of near) {
           const { status, headers } = await browser.request(requests(client, uri));
           expect([status, headers.get('location')], uri).to.deep.equal([400, null]);
@@ -388,6 +390,38 @@ onEachEngine((openStore) => {
         );
         expect(status, id).to.equal(400);
       }
+    });
+
+    it('gets no code but for the trial that is open: not of an app that has it registered, nor of another state, app or person', async () => {
+      const client = await app.client({ public: true, trusted: true });
+      const callback = `${app.issuer}${CALLBACK}`;
+      const taken = await app.directory.clients
+        .create({ name: 'Sly', redirectUris: [callback] })
+        .catch((error) => error);
+      expect(taken).to.include({ code: 'invalid_request', field: 'redirect_uris' });
+      const changed = await app.directory.clients
+        .update(client.id, { redirectUris: [callback] })
+        .catch((error) => error);
+      expect(changed).to.include({ code: 'invalid_request', field: 'redirect_uris' });
+
+      const url = new URL(requestOf(await begin(client)), app.issuer);
+      const other = await app.client({ public: true, trusted: true });
+      const person = await app.person();
+      const attempts: [string, Browser, Record<string, string>][] = [
+        ['another state', browser, { state: crypto.randomUUID() }],
+        ['another app', browser, { client_id: other.id }],
+        ['a challenge of its own', browser, { code_challenge: 'x'.repeat(43) }],
+        ['another administrator', await signedIn(second), {}],
+        ['a person', await signedIn(person), {}],
+      ];
+      for (const [what, who, changes] of attempts) {
+        const sent = new URL(url);
+        for (const [name, value] of Object.entries(changes)) sent.searchParams.set(name, value);
+        const answer = new URL(String((await who.request(sent.href)).headers.get('location')));
+        expect(answer.searchParams.get('error'), what).to.equal('access_denied');
+      }
+      const allowed = await browser.request(requestOf(await begin(client)));
+      expect(new URL(String(allowed.headers.get('location'))).searchParams.get('code')).to.be.a('string');
     });
 
     it('is none of the app’s own', async () => {

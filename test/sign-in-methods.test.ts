@@ -6,6 +6,7 @@ import { AppError } from '../src/errors.ts';
 import { onEachEngine, startApp, startProcess, type TestApp, type TestProcess, type TestStore } from './support/app.ts';
 import { type Browser, createBrowser, type Landing } from './support/browser.ts';
 import { FAKES_ALLOWED } from './support/exchange.ts';
+import { holdWrite } from './support/faulty-writes.ts';
 import { formOf, titleOf } from './support/flow.ts';
 import { type MailServer, startMailServer } from './support/mail.ts';
 import {
@@ -234,6 +235,41 @@ onEachEngine((openStore) => {
     expect(failed.response?.status).to.equal(503);
     expect(await linksOf(somebody)).to.deep.equal([]);
     expect((await elsewhere.open('/account')).url.pathname).to.match(/^\/interaction\//);
+  });
+
+  it('links nobody whose sign-in has ended by the time they are back, wherever that is held', async () => {
+    for (let n = 1; ; n++) {
+      const somebody = await signedIn();
+      const person = providers.somebody();
+      const { url } = await somebody.browser.submit(`${SECURITY}/link/github`, {});
+      const back = await agreeThere(url, person);
+      const hold = holdWrite(app.directory.storage, n, (key) => key.startsWith('identity-link:'));
+      const linking = somebody.browser.open(back.href);
+      const isHeld = await Promise.race([hold.reached.then(() => true), linking.then(() => false)]);
+      if (isHeld) await app.directory.accounts.endProven(somebody.id, 'sign-ins');
+      hold.release();
+      const landing = await linking;
+      const link = await app.directory.links.find({ identityProviderId: 'github', subject: person.subject });
+      if (!isHeld) {
+        expect(link?.accountId).to.equal(somebody.id);
+        return;
+      }
+      // What was linked before the end, and only waits to be used, stays linked.
+      if (n > 1) continue;
+      expect([landing.response?.status, link]).to.deep.equal([401, undefined]);
+      expect(await linksOf(somebody)).to.deep.equal([]);
+    }
+  });
+
+  it('links nobody who was sent there before something ended, although the session itself goes on', async () => {
+    const somebody = await signedIn();
+    const { url } = await somebody.browser.submit(`${SECURITY}/link/github`, {});
+    const back = await agreeThere(url, providers.somebody());
+    await somebody.browser.submit('/account/sessions/end-others', {});
+    const landing = await somebody.browser.open(back.href);
+    expect(landing.response?.status).to.equal(400);
+    expect(await linksOf(somebody)).to.deep.equal([]);
+    expect((await somebody.browser.open('/account')).url.pathname).to.equal('/account');
   });
 
   it('unlinks nothing of anybody else’s', async () => {

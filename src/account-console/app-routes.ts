@@ -101,7 +101,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
         await audit.record({ ...origin, type: 'partner_allowed', accountId: account.id, clientId });
         pages.redirect(ctx, '/account/apps', 'partner_allowed');
       },
-      { returnTo: () => '/account/apps' },
+      { returnTo: () => '/account/apps', withoutProof: true },
     ),
   );
 

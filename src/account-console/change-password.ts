@@ -41,6 +41,6 @@ export function createChangePassword({ accounts, passwords, throttle, audit }: C
       throw new AppError('invalid_grant', 'the current password is wrong');
     }
     await guesses.forget(guess, counted);
-    await accounts.setPassword(account.id, next, { ...origin, keepSession });
+    await accounts.setPassword(account.id, next, { ...origin, keepSession, provenUnder: account.epoch });
   };
 }

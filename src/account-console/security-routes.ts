@@ -80,7 +80,7 @@ export function securityRoutes(options: SecurityRoutesOptions): Router {
     '/security/everything',
     form(),
     pages.signedIn(async function endEverything(ctx, { account, origin }) {
-      await revokeEverything(account.id, origin);
+      await revokeEverything(account, origin);
       ctx.status = 303;
       ctx.redirect('/account/everything-ended');
     }),

@@ -1,6 +1,6 @@
 import Router from '@koa/router';
+import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit } from '../audit.ts';
-import { unlessGone } from '../errors.ts';
 import { form } from '../http/form.ts';
 import type { BrowserSession, Sessions } from '../oidc/sessions.ts';
 import type { Console } from './console.ts';
@@ -10,13 +10,14 @@ const PAGE = 25;
 
 export interface SessionRoutesOptions {
   pages: Console;
+  accounts: Pick<Accounts, 'endProven'>;
   sessions: Sessions;
   audit: Audit;
   /** Undefined for an app that may not act now. */
   findClient: (clientId: string) => Promise<{ name: string } | undefined>;
 }
 
-export function sessionRoutes({ pages, sessions, audit, findClient }: SessionRoutesOptions): Router {
+export function sessionRoutes({ pages, accounts, sessions, audit, findClient }: SessionRoutesOptions): Router {
   const router = new Router({ prefix: '/account/sessions' });
 
   router.get(
@@ -41,10 +42,8 @@ export function sessionRoutes({ pages, sessions, audit, findClient }: SessionRou
     form(),
     pages.signedIn(
       async function endOthers(ctx, { account, uid, origin }) {
-        for (const session of await sessions.list(account.id)) {
-          if (session.uid !== uid) await sessions.end(account.id, session.uid).catch(unlessGone);
-        }
         await audit.record({ ...origin, type: 'sessions_ended', accountId: account.id });
+        await accounts.endProven(account.id, 'sign-ins', { keepSession: uid, provenUnder: account.epoch });
         pages.redirect(ctx, '/account/sessions', 'sessions_ended');
       },
       { returnTo: () => '/account/sessions' },

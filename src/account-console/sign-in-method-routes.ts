@@ -144,7 +144,7 @@ function throttled(error: unknown): { outcome: 'throttled' } {
   throw error;
 }
 
-/** The session's cookie shows whose browser it is. */
+/** The session's cookie shows whose browser it is; what has ended since, a session that goes on does not make up for. */
 function boundTo({ account, uid }: Visitor): string {
-  return `session:${uid}:${account.id}`;
+  return `session:${uid}:${account.id}:${account.epoch}`;
 }

@@ -127,7 +127,7 @@ export function tokenRoutes(options: TokenRoutesOptions): Router {
       const sent = parseInput(RotationForm, ctx.request.body);
       if (!(await forms.take(account.id, sent.form))) return pages.redirect(ctx, '/account/tokens', 'form_used');
       const overlap = Number(sent.overlap);
-      const made = await personalTokens.rotate(account.id, id, { overlap, origin });
+      const made = await personalTokens.rotate(account, id, { overlap, origin });
       await showMade(ctx, visitor, made, overlap);
     }),
   );

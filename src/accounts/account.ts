@@ -103,10 +103,31 @@ export const Account = Profile.extend({
   given: z.record(z.string(), z.array(z.string())).optional(),
   /** Argon2id in PHC string format. Absent: signs in by other means only. */
   passwordHash: z.string().optional(),
+  /**
+   * Raised by the same write as whatever ends what was proven before. Sessions, grants and sign-ins on their way carry the epoch
+   * they were proven under, and count while it is this one.
+   */
+  epoch: z.int().nonnegative().default(0),
+  /** The epoch since which grants count: ending other sessions leaves what apps were given to keep. */
+  grantsSince: z.int().nonnegative().default(0),
+  /** The epoch since which personal tokens count: a new password ends none. */
+  tokensSince: z.int().nonnegative().default(0),
   createdAt: Instant,
   updatedAt: Instant,
 });
 export type Account = z.infer<typeof Account>;
+
+/** What stands on a proof of who somebody is. */
+export type ProofKind = 'sign-in' | 'grant' | 'token';
+
+/**
+ * Whether what was proven under an epoch counts now: the account may act, and nothing has ended it since. Records of earlier versions
+ * name no epoch, which was the first.
+ */
+export function counts(account: Account, kind: ProofKind, under = 0): boolean {
+  const since = { 'sign-in': account.epoch, grant: account.grantsSince, token: account.tokensSince };
+  return account.status === 'active' && under >= since[kind];
+}
 
 /** The permission every account has: to manage one's own personal tokens. */
 export const BUILT_IN_PERMISSION = 'tokens';

@@ -1,7 +1,7 @@
 /**
  * Accounts and what is done with them. Owns their records and the one-account-per-e-mail rule. Knows neither sessions nor
- * grants nor organizations: ending and looking up those is handed in. A status is effective by being written, since
- * everybody asks for the record at each use; ending sessions only cleans up behind it.
+ * grants nor organizations: ending and looking up those is handed in. What ends anything raises the account's epoch with the
+ * same write, and is effective by it, since everybody asks for the record at each use; ending sessions only cleans up behind it.
  */
 import { randomUUID } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
@@ -12,7 +12,7 @@ import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { Account, type AccountStatus, BUILT_IN_PERMISSION, Profile } from './account.ts';
+import { Account, type AccountStatus, BUILT_IN_PERMISSION, counts, Profile } from './account.ts';
 import { createEmailClaims } from './email-claims.ts';
 import { createLastAdministrator } from './last-administrator.ts';
 import type { Passwords } from './password.ts';
@@ -61,9 +61,23 @@ const NOBODY: Account = {
   status: 'disabled',
   administrator: false,
   permissions: [],
+  epoch: 0,
+  grantsSince: 0,
+  tokensSince: 0,
   createdAt: 0,
   updatedAt: 0,
 };
+
+/** What ends: sign-ins, with them all grants, and with those all personal tokens. */
+export type Reach = 'sign-ins' | 'grants' | 'tokens';
+
+/** On whose behalf something ends. */
+export interface Ending {
+  /** The uid of the session that goes on. */
+  keepSession?: string | undefined;
+  /** The epoch under which who asks for it has proven who they are: refused when that has ended meanwhile. */
+  provenUnder?: number | undefined;
+}
 
 export interface Accounts {
   /**
@@ -86,13 +100,18 @@ export interface Accounts {
    */
   update(id: string, changes: AccountChanges | ChangeOf, origin?: Origin): Promise<Account>;
   /**
-   * Also ends all sessions, but for the one with the uid `keepSession`, and all grants.
-   * @throws {AppError} `not_found`, or `invalid_request` when the policy refuses it.
+   * Also ends all sessions, but for the one that is kept, and all grants.
+   * @throws {AppError} `not_found`, `login_required`, or `invalid_request` when the policy refuses it.
    */
-  setPassword(id: string, password: string, origin?: Origin & { keepSession?: string }): Promise<void>;
+  setPassword(id: string, password: string, origin?: Origin & Ending): Promise<void>;
+  /**
+   * Ends what was proven before: sessions and sign-ins on their way and, as far as it reaches, grants and personal tokens.
+   * @throws {AppError} `not_found`, `login_required`
+   */
+  endProven(id: string, reach: Reach, ending?: Ending): Promise<void>;
   /** @throws {AppError} `not_found`; `conflict` for the last active administrator. */
   disable(id: string, origin?: Origin): Promise<Account>;
-  /** A disabled account becomes active, with nothing left of earlier sessions and grants. */
+  /** A disabled account becomes active, with nothing left of earlier sessions, grants and tokens. */
   enable(id: string, origin?: Origin): Promise<Account>;
   /** A pending account becomes active. @throws {AppError} `conflict` when it is disabled. */
   approve(id: string, origin?: Origin): Promise<Account>;
@@ -115,8 +134,14 @@ export interface AccountsOptions {
   now: () => number;
   audit: Audit;
   passwords: Passwords;
-  /** Ends every session and grant of an account; called again after a crash. */
-  endSessions(accountId: string, options?: { except?: string | undefined }): Promise<void>;
+  /**
+   * Erases the sessions of an account, and its grants unless they stay; called again after a crash. One session may go on under the
+   * epoch that is `kept`.
+   */
+  endSessions(
+    accountId: string,
+    options?: { kept?: { uid: string; epoch: number }; grantsStay?: boolean },
+  ): Promise<void>;
   /** Hears that an account has become an administrator's. */
   administratorMade?(): Promise<void>;
   /** Erases what others keep of an account that is deleted; called again after a crash. */
@@ -190,14 +215,22 @@ export function createAccounts(options: AccountsOptions): Accounts {
     return passwords.hash(password);
   }
 
-  /** Repeating a change that has been made already is fine. */
-  async function changeStatus(id: string, from: readonly AccountStatus[], to: AccountStatus): Promise<Account> {
-    const changed = await accounts.update(id, (account) =>
-      from.includes(account.status) ? { ...account, status: to, updatedAt: now() } : undefined,
-    );
-    const account = changed ?? (await getOrFail(id));
-    if (account.status === to) return account;
-    throw new AppError('conflict', `the account is ${account.status}`, { field: 'status' });
+  /** The one way in which anything ends. @throws {AppError} `not_found`, `login_required` */
+  async function end(
+    id: string,
+    { reach, change = (account) => account }: { reach: Reach; change?: (account: Account) => Account },
+    { keepSession, provenUnder }: Ending = {},
+  ): Promise<Account> {
+    const changed = await accounts.update(id, (account) => {
+      assertProven(account, provenUnder);
+      return { ...ended(change(account), reach), updatedAt: now() };
+    });
+    if (!changed) throw noSuchAccount();
+    await endSessions(id, {
+      ...(keepSession === undefined ? {} : { kept: { uid: keepSession, epoch: changed.epoch } }),
+      grantsStay: reach === 'sign-ins',
+    });
+    return changed;
   }
 
   /** The groups that go with a change depend on what it is made to, so it is made only to what they were worked out from. */
@@ -237,7 +270,16 @@ export function createAccounts(options: AccountsOptions): Accounts {
       const organization = await checkOrganization(wanted.organizationId);
       await checkPermissions(wanted.permissions);
       const passwordHash = password === undefined ? undefined : await hashChosen(password, wanted.email, organization);
-      const account: Account = { ...wanted, id, passwordHash, createdAt: now(), updatedAt: now() };
+      const account: Account = {
+        ...wanted,
+        id,
+        passwordHash,
+        epoch: 0,
+        grantsSince: 0,
+        tokensSince: 0,
+        createdAt: now(),
+        updatedAt: now(),
+      };
 
       await emails.claim(account.email, account.id);
       // Before the account rather than after it: an account without its event must not exist.
@@ -261,60 +303,72 @@ export function createAccounts(options: AccountsOptions): Accounts {
       await checkOrganization(changes.organizationId);
       await checkPermissions(changes.permissions ?? []);
       if (changes.administrator === false) await standDown(id);
+      // Before it, as with all that ends something: a change of power without its event must not exist.
+      await record('account_changed', id, origin, { changed: Object.keys(changes).join(' ') });
       const account = await change(id, changeOf);
-      // Whoever is given this power proves anew who they are.
       if (account.administrator && !seen.administrator) {
         await options.administratorMade?.();
         await standUp(account);
         await endSessions(id);
       }
-      await record('account_changed', id, origin, { changed: Object.keys(changes).join(' ') });
       return account;
     },
 
-    async setPassword(id, password, { keepSession, ...origin } = {}) {
-      const { email, organizationId } = await getOrFail(id);
-      const organization = organizationId === undefined ? undefined : await options.organizationName(organizationId);
-      const passwordHash = await hashChosen(password, email, organization);
-      const changed = await accounts.update(id, (account) => ({ ...account, passwordHash, updatedAt: now() }));
-      if (!changed) throw noSuchAccount();
-      await endSessions(id, { except: keepSession });
+    async setPassword(id, password, { keepSession, provenUnder, ...origin } = {}) {
+      const seen = await getOrFail(id);
+      assertProven(seen, provenUnder);
+      const organization =
+        seen.organizationId === undefined ? undefined : await options.organizationName(seen.organizationId);
+      const passwordHash = await hashChosen(password, seen.email, organization);
       await record('password_changed', id, origin);
+      const change = (account: Account) => ({ ...account, passwordHash });
+      await end(id, { reach: 'grants', change }, { keepSession, provenUnder });
+    },
+
+    async endProven(id, reach, ending) {
+      await end(id, { reach }, ending);
     },
 
     async disable(id, origin = {}) {
       await standDown(id);
-      const account = await changeStatus(id, ['active', 'pending'], 'disabled');
-      await endSessions(id);
       await record('account_disabled', id, origin);
-      return account;
+      return end(id, { reach: 'tokens', change: disabled });
     },
 
     async enable(id, origin = {}) {
       const { status } = await getOrFail(id);
+      if (status === 'pending') throw isInStatus(status);
       // What a crash during disabling left behind must not come back to life. An active account keeps its sessions.
       if (status === 'disabled') await endSessions(id);
-      const account = await changeStatus(id, ['disabled'], 'active');
-      await standUp(account);
       await record('account_enabled', id, origin);
+      const changed = await accounts.update(id, (account) =>
+        account.status === 'disabled' ? { ...ended(account, 'tokens'), status: 'active', updatedAt: now() } : undefined,
+      );
+      const account = changed ?? (await getOrFail(id));
+      await standUp(account);
       return account;
     },
 
     async approve(id, origin = {}) {
-      const account = await changeStatus(id, ['pending'], 'active');
-      await standUp(account);
+      const { status } = await getOrFail(id);
+      if (status === 'disabled') throw isInStatus(status);
       await record('account_approved', id, origin);
+      const changed = await accounts.update(id, (account) =>
+        account.status === 'pending' ? { ...account, status: 'active', updatedAt: now() } : undefined,
+      );
+      const account = changed ?? (await getOrFail(id));
+      await standUp(account);
       return account;
     },
 
     async remove(id, origin = {}) {
       await standDown(id);
-      const account = await changeStatus(id, ['active', 'pending'], 'disabled');
-      await endSessions(id);
-      await options.forget?.(id);
+      const { email } = await getOrFail(id);
       await record('account_deleted', id, origin);
+      await end(id, { reach: 'tokens', change: disabled });
+      await options.forget?.(id);
       await accounts.delete(id);
-      await emails.release(account.email, id);
+      await emails.release(email, id);
     },
 
     async hasAdministrator() {
@@ -359,7 +413,10 @@ function changedBy(account: Account, changes: z.output<typeof AccountChanges>): 
     given = account.given,
     ...removable
   } = changes;
-  return { ...account, ...removable, emailVerified, administrator, permissions, ...within(permissions, given) };
+  const kept = within(permissions, given);
+  const changed = { ...account, ...removable, emailVerified, administrator, permissions, ...kept };
+  // Whoever is given this power proves anew who they are. Whoever loses it is looked at at each request, and stays signed in.
+  return administrator && !account.administrator ? ended(changed, 'grants') : changed;
 }
 
 /** What was taken from the account is no app's gift any more. */
@@ -370,6 +427,31 @@ function within(permissions: readonly string[], given: Account['given']): Pick<A
     names.filter((name) => permissions.includes(name)),
   ]);
   return { given: Object.fromEntries(left) };
+}
+
+/** The account with everything ended that was proven before. */
+function ended(account: Account, reach: Reach): Account {
+  const epoch = account.epoch + 1;
+  return {
+    ...account,
+    epoch,
+    ...(reach === 'sign-ins' ? {} : { grantsSince: epoch }),
+    ...(reach === 'tokens' ? { tokensSince: epoch } : {}),
+  };
+}
+
+function disabled(account: Account): Account {
+  return { ...account, status: 'disabled' };
+}
+
+/** What was proven under an epoch that has ended must not end what was proven since. */
+function assertProven(account: Account, provenUnder: number | undefined): void {
+  if (provenUnder === undefined || counts(account, 'sign-in', provenUnder)) return;
+  throw new AppError('login_required', 'this sign-in has ended meanwhile: sign in again');
+}
+
+function isInStatus(status: AccountStatus): AppError {
+  return new AppError('conflict', `the account is ${status}`, { field: 'status' });
 }
 
 function noSuchAccount(): AppError {

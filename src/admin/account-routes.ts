@@ -5,6 +5,7 @@ import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
 import type { Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
+import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
@@ -28,6 +29,7 @@ export interface AccountRoutesOptions {
   pages: AdminConsole;
   forms: OneTimeForms;
   accounts: Accounts;
+  personalTokens: Pick<PersonalTokens, 'count'>;
   choices: Choices;
 }
 
@@ -36,17 +38,19 @@ interface Change {
   notice: AdminNotice;
   danger: boolean;
   path: (id: string) => string;
+  /** Which of the person's API tokens the page that asks counts. */
+  counts?: 'working' | 'ended';
   run(id: string, origin: Origin): Promise<unknown>;
 }
 
-export function accountRoutes({ pages, forms, accounts, choices }: AccountRoutesOptions): Router {
+export function accountRoutes({ pages, forms, accounts, personalTokens, choices }: AccountRoutesOptions): Router {
   const router = new Router({ prefix: ACCOUNTS });
   const harmless = { danger: false, path: pathOf };
   const grave = { danger: true, path: pathOf };
   const changes: Record<string, Change> = {
     approve: { ...harmless, notice: 'account_approved', run: accounts.approve },
-    enable: { ...harmless, notice: 'account_enabled', run: accounts.enable },
-    disable: { ...grave, notice: 'account_disabled', run: accounts.disable },
+    enable: { ...harmless, notice: 'account_enabled', counts: 'ended', run: accounts.enable },
+    disable: { ...grave, notice: 'account_disabled', counts: 'working', run: accounts.disable },
     delete: { ...grave, notice: 'account_deleted', path: () => ACCOUNTS, run: accounts.remove },
     'make-administrator': {
       ...harmless,
@@ -142,12 +146,13 @@ export function accountRoutes({ pages, forms, accounts, choices }: AccountRoutes
     }),
   );
 
-  for (const [name, { notice, danger, path, run }] of Object.entries(changes)) {
+  for (const [name, { notice, danger, path, counts, run }] of Object.entries(changes)) {
     const what = `account_${name.replace('-', '_')}`;
     router.get(
       `/:id/${name}`,
       pages.recentlySignedIn(async function confirmChange(ctx, visitor) {
-        await confirm(ctx, visitor, { account: await existing(ctx.params.id), what, danger });
+        const account = await existing(ctx.params.id);
+        await confirm(ctx, visitor, { account, what, danger, tokens: await counted(account, counts) });
       }),
     );
     router.post(
@@ -160,7 +165,8 @@ export function accountRoutes({ pages, forms, accounts, choices }: AccountRoutes
         } catch (error) {
           if (!(error instanceof AppError) || error.code !== 'conflict' || !error.field) throw error;
           ctx.status = error.status;
-          return confirm(ctx, visitor, { account, what, danger, problem: error.field });
+          const tokens = await counted(account, counts);
+          return confirm(ctx, visitor, { account, what, danger, tokens, problem: error.field });
         }
         pages.redirect(ctx, path(account.id), notice);
       }),
@@ -189,11 +195,18 @@ export function accountRoutes({ pages, forms, accounts, choices }: AccountRoutes
   async function confirm(
     ctx: Koa.Context,
     visitor: Visitor,
-    { account, ...data }: { account: Account; what: string; danger: boolean; problem?: string },
+    {
+      account,
+      ...data
+    }: { account: Account; what: string; danger: boolean; tokens: number | undefined; problem?: string },
   ) {
     const about = { name: displayName(account), detail: account.email, back: pathOf(account.id) };
     const page = { ...about, ...data, action: ctx.path };
     await pages.render(ctx, visitor, { section: 'accounts', view: 'confirm', data: page });
+  }
+
+  async function counted(account: Account, which: Change['counts']): Promise<number | undefined> {
+    return which && (await personalTokens.count(account))[which];
   }
 
   async function existing(id: unknown): Promise<Account> {

@@ -15,9 +15,7 @@ const OPEN = 60 * 60;
 export const TrialFlow = z.enum(['code', 'implicit']);
 export type TrialFlow = z.infer<typeof TrialFlow>;
 
-const AppTrial = z.object({
-  /** The `state` of the request. */
-  id: z.string(),
+const KeptTrial = z.object({
   clientId: z.string(),
   /** Who began it, and may see its answer. */
   accountId: z.string(),
@@ -28,7 +26,12 @@ const AppTrial = z.object({
   nonce: z.string(),
   verifier: z.string(),
 });
-export type AppTrial = z.infer<typeof AppTrial>;
+type KeptTrial = z.infer<typeof KeptTrial>;
+
+export interface AppTrial extends KeptTrial {
+  /** The `state` of the request. Kept as a digest: whoever has it can go on. */
+  id: string;
+}
 
 /** Parameters by name, in the order in which they are explained. */
 export type Parameters = Record<string, string>;
@@ -37,22 +40,34 @@ export interface AppTrials {
   begin(wanted: Pick<AppTrial, 'clientId' | 'accountId' | 'flow' | 'scope' | 'asksAgain'>): Promise<AppTrial>;
   /** One that is open and was begun by this account. */
   get(accountId: string, id: string): Promise<AppTrial | undefined>;
+  /** Whether this is the request of a trial that this account has open: an answer to it may come to our own page. */
+  isOpen(
+    accountId: string,
+    request: { id: string; clientId: string; codeChallenge: string | undefined },
+  ): Promise<boolean>;
   /** Ends it: the first who takes it may redeem its answer. */
   take(accountId: string, id: string): Promise<AppTrial | undefined>;
 }
 
 export function createAppTrials({ storage }: { storage: Storage }): AppTrials {
-  const trials = collection(storage, { kind: 'app-trial', version: 1, schema: AppTrial });
-  const keyOf = (accountId: string, id: string) => `${accountId}:${id}`;
+  const trials = collection(storage, { kind: 'app-trial', version: 1, schema: KeptTrial });
+  const keyOf = (accountId: string, id: string) => `${accountId}:${hash('sha256', id, 'base64url')}`;
+  const named = (id: string, kept: KeptTrial | undefined) => kept && { ...kept, id };
 
   return {
-    get: (accountId, id) => trials.get(keyOf(accountId, id)),
-    take: (accountId, id) => trials.take(keyOf(accountId, id)),
+    get: async (accountId, id) => named(id, await trials.get(keyOf(accountId, id))),
+    take: async (accountId, id) => named(id, await trials.take(keyOf(accountId, id))),
+
+    async isOpen(accountId, { id, clientId, codeChallenge }) {
+      const trial = await trials.get(keyOf(accountId, id));
+      return trial?.clientId === clientId && (trial.flow !== 'code' || challengeOf(trial) === codeChallenge);
+    },
 
     async begin(wanted) {
-      const trial = { ...wanted, id: randomUUID(), nonce: random(), verifier: random() };
-      await trials.insert(keyOf(trial.accountId, trial.id), trial, { ttl: OPEN });
-      return trial;
+      const id = randomUUID();
+      const trial = { ...wanted, nonce: random(), verifier: random() };
+      await trials.insert(keyOf(trial.accountId, id), trial, { ttl: OPEN });
+      return { ...trial, id };
     },
   };
 }
@@ -73,9 +88,13 @@ export function authorizationRequest(trial: AppTrial, issuer: string): Parameter
     scope: trial.scope.join(' '),
     state: trial.id,
     nonce: trial.nonce,
-    ...(isCode ? { code_challenge: hash('sha256', trial.verifier, 'base64url'), code_challenge_method: 'S256' } : {}),
+    ...(isCode ? { code_challenge: challengeOf(trial), code_challenge_method: 'S256' } : {}),
     ...(trial.asksAgain ? { prompt: 'consent' } : {}),
   };
+}
+
+function challengeOf({ verifier }: KeptTrial): string {
+  return hash('sha256', verifier, 'base64url');
 }
 
 /** RFC 6749 §4.1.3. An app with a secret proves itself in a header, one without names itself here. */

@@ -9,6 +9,7 @@ import type { Clients } from '../clients/clients.ts';
 import type { ConsoleOptions } from '../console/console.ts';
 import { createOneTimeForms } from '../console/one-time-forms.ts';
 import type { AppTokens } from '../credentials/app-tokens.ts';
+import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import type { InProcess } from '../http/in-process.ts';
 import { localeOf } from '../http/locale.ts';
 import type { Outbound } from '../http/outbound.ts';
@@ -22,7 +23,7 @@ import type { Storage } from '../storage/storage.ts';
 import { accountRoutes } from './account-routes.ts';
 import { appRoutes } from './app-routes.ts';
 import { appTokenRoutes } from './app-token-routes.ts';
-import { createAppTrials } from './app-trial.ts';
+import type { AppTrials } from './app-trial.ts';
 import { appTrialRoutes } from './app-trial-routes.ts';
 import { createTrialRun } from './app-trial-run.ts';
 import { createChoices } from './choices.ts';
@@ -39,10 +40,12 @@ export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> & {
   permissions: Permissions;
   clients: Clients;
   appTokens: AppTokens;
+  personalTokens: Pick<PersonalTokens, 'count'>;
   identityProviders: IdentityProviders;
   /** How an identity provider is tried. */
   request: Outbound;
   /** How an app is tried. */
+  trials: AppTrials;
   inProcess: InProcess;
   endAccessToken: EndAccessToken;
   audit: Audit;
@@ -62,13 +65,12 @@ export function adminRoutes(options: AdminOptions): Router {
     }),
   );
   const trial = createTrial({ request: options.request, secretOf: options.identityProviders.secretOf });
-  const trials = createAppTrials(options);
   const run = createTrialRun({ ...options, request: options.inProcess });
   const shared = { ...options, pages, forms, choices };
   const parts = [
     appTokenRoutes(shared),
     partnerSignInRoutes(shared),
-    appTrialRoutes({ ...shared, trials, run }),
+    appTrialRoutes({ ...shared, run }),
     appRoutes(shared),
     accountRoutes(shared),
     organizationRoutes(shared),

@@ -12,6 +12,8 @@ export interface BrowserSession {
   account: Account;
   /** When the person last proved who they are. */
   signedInAt: number;
+  /** Came by a partner's word, and has nothing to prove with who they are. */
+  hasNoProof: boolean;
 }
 
 export interface CallersOptions {
@@ -20,11 +22,18 @@ export interface CallersOptions {
   findSession: (ctx: Koa.Context) => Promise<BrowserSession | undefined>;
 }
 
+export interface TokenManager {
+  account: Account;
+  session?: BrowserSession;
+  /** Acts in a sign-in by a partner's word, which makes nothing that could outlive it. */
+  isByWord: boolean;
+}
+
 export interface Callers {
   /** @throws {AppError} `invalid_token`, `expired_token` */
   verified(ctx: Koa.Context): Promise<Verified>;
   /** Who may manage personal tokens. @throws {AppError} as `verified` does, or `insufficient_scope`. */
-  tokenManager(ctx: Koa.Context): Promise<{ account: Account; session?: BrowserSession }>;
+  tokenManager(ctx: Koa.Context): Promise<TokenManager>;
 }
 
 /** The permission to manage one's own personal tokens. */
@@ -40,16 +49,16 @@ export function createCallers({ verifier, tokenOf, findSession }: CallersOptions
     async tokenManager(ctx) {
       if (ctx.get('Authorization') === '') {
         const session = await findSession(ctx);
-        if (session) return { account: session.account, session };
+        if (session) return { account: session.account, session, isByWord: session.hasNoProof };
       }
-      const { kind, account, scope } = await verified(ctx);
+      const { kind, account, scope, isByWord = false } = await verified(ctx);
       if (kind === 'personal_token' || !account || !scope.includes(TOKENS)) {
         throw new AppError(
           'insufficient_scope',
           'tokens are managed with a sign-in or an access token of scope tokens',
         );
       }
-      return { account };
+      return { account, isByWord };
     },
   };
 }

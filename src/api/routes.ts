@@ -8,7 +8,7 @@ import { json } from '../http/json.ts';
 import { refuseCredential } from '../http/refusal.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import { parseInput } from '../input.ts';
-import type { BrowserSession, Callers } from './caller.ts';
+import type { Callers, TokenManager } from './caller.ts';
 import { CreateToken, RotateToken, toTokenRecord } from './token-schemas.ts';
 
 /** Making a token wants a sign-in at most this old, in seconds. */
@@ -72,7 +72,7 @@ export function apiRoutes({ issuer, now, callers, personalTokens, findOrganizati
   router.post('/tokens/:id/rotate', async function rotateToken(ctx) {
     const account = await recentManager(ctx);
     const { overlap } = parseInput(RotateToken, await bodyOf(ctx));
-    const { token, record } = await personalTokens.rotate(account.id, String(ctx.params.id), {
+    const { token, record } = await personalTokens.rotate(account, String(ctx.params.id), {
       overlap,
       origin: originOf(ctx),
     });
@@ -87,14 +87,20 @@ export function apiRoutes({ issuer, now, callers, personalTokens, findOrganizati
   });
 
   /** A session travels by itself, so what it changes must come from our own pages. */
-  async function manager(ctx: Koa.Context): Promise<{ account: Account; session?: BrowserSession }> {
+  async function manager(ctx: Koa.Context): Promise<TokenManager> {
     const found = await callers.tokenManager(ctx);
     if (found.session) await guard(ctx, async () => {});
     return found;
   }
 
   async function recentManager(ctx: Koa.Context): Promise<Account> {
-    const { account, session } = await manager(ctx);
+    const { account, session, isByWord } = await manager(ctx);
+    if (isByWord) {
+      throw new AppError(
+        'login_required',
+        "this sign-in is an app's word: making a token wants one by a password or an identity provider",
+      );
+    }
     if (session && now() - session.signedInAt > RECENT_SIGN_IN) {
       throw new AppError(
         'login_required',

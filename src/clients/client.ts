@@ -66,6 +66,11 @@ export const Client = z.object({
     .optional(),
   /** Absent: it may sign nobody in by its own word. */
   sso: PartnerSignIn.optional(),
+  /**
+   * Raised by the same write as whatever ends what the app was given: grants, tokens of its own, and sign-ins by its word count under
+   * the epoch in which they were given.
+   */
+  epoch: z.int().nonnegative().default(0),
   secrets: z.array(ClientSecret).max(2),
   /** Whether a refresh token is good for one use, which it is unless this is false. Those of a public app always are (RFC 9700 §2.2.2). */
   refreshTokenRotation: z.boolean().optional(),

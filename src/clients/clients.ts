@@ -57,6 +57,7 @@ const ClientChanges = Client.omit({
   id: true,
   secrets: true,
   jwks: true,
+  epoch: true,
   disabledAt: true,
   createdAt: true,
   updatedAt: true,
@@ -103,6 +104,8 @@ export interface ClientsOptions {
   now: () => number;
   audit: Audit;
   permissions: Permissions;
+  /** Our own pages, which no app may have the answers to its requests sent to. */
+  ownRedirectUris: readonly string[];
   /** Undefined when there is no such organization. */
   organizationName(id: string): Promise<string | undefined>;
   /** Ids that no app may have. */
@@ -112,7 +115,7 @@ export interface ClientsOptions {
 }
 
 export function createClients(options: ClientsOptions): Clients {
-  const { storage, now, audit, permissions, endAccess } = options;
+  const { storage, now, audit, permissions, ownRedirectUris, endAccess } = options;
   const clients = collection(storage, { kind: 'client', version: 1, schema: Client });
 
   async function checkPermissions(names: readonly string[]): Promise<void> {
@@ -129,6 +132,15 @@ export function createClients(options: ClientsOptions): Clients {
       if (id !== undefined && (await options.organizationName(id)) === undefined)
         throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
     }
+  }
+
+  function checkRedirectUris({ redirectUris = [], postLogoutRedirectUris = [] }: ClientChanges): void {
+    const taken = (uri: string) => ownRedirectUris.includes(URL.parse(uri)?.href ?? uri);
+    const own = [...redirectUris, ...postLogoutRedirectUris].find(taken);
+    if (own === undefined) return;
+    throw new AppError('invalid_request', `${JSON.stringify(own)} is a page of this server`, {
+      field: redirectUris.includes(own) ? 'redirect_uris' : 'post_logout_redirect_uris',
+    });
   }
 
   /** What an app gives people it must be able to use; what everybody holds anyway is nothing to give. */
@@ -179,12 +191,14 @@ export function createClients(options: ClientsOptions): Clients {
         throw new AppError('invalid_request', 'a public app, or one with keys, has no secret', {
           field: 'client_secret',
         });
+      checkRedirectUris(wanted);
       await checkOrganizations([wanted.organizationId]);
       await checkPermissions(wanted.permissions);
       const { secret, kept } = newSecret(clientSecret);
       const client: Client = {
         ...wanted,
         id,
+        epoch: 0,
         secrets: hasSecrets(wanted) ? [kept] : [],
         createdAt: now(),
         updatedAt: now(),
@@ -197,6 +211,7 @@ export function createClients(options: ClientsOptions): Clients {
 
     async update(id, input, origin = {}) {
       const changes = parseInput(ClientChanges, input);
+      checkRedirectUris(changes);
       await checkOrganizations([changes.organizationId]);
       await checkPermissions(changes.permissions ?? []);
       if (changes.sso) await checkSso(changes.sso);
@@ -206,6 +221,7 @@ export function createClients(options: ClientsOptions): Clients {
         const next = { ...current, ...changes } as Client;
         checkFlows(next);
         isNarrowed = current.sso?.organizationIds.some((one) => !next.sso?.organizationIds.includes(one)) === true;
+        if (isNarrowed) next.epoch = current.epoch + 1;
         if (!hasSecrets(next)) return { ...next, secrets: [] };
         return next.secrets.length > 0 ? next : { ...next, secrets: [kept] };
       });
@@ -249,24 +265,35 @@ export function createClients(options: ClientsOptions): Clients {
     },
 
     async disable(id, origin = {}) {
-      await change(id, (client) => ({ ...client, disabledAt: client.disabledAt ?? now() }));
-      await endAccess(id);
+      if (!(await clients.get(id))) throw noSuchApp();
+      // Before it, as with all that ends something: it must not have happened unseen.
       await record(id, 'disabled', origin);
+      await change(id, (client) => ({ ...ended(client), disabledAt: client.disabledAt ?? now() }));
+      await endAccess(id);
     },
 
     async enable(id, origin = {}) {
       // What a crash during disabling left behind must not come back to life. An active app keeps its grants.
       if ((await clients.get(id))?.disabledAt !== undefined) await endAccess(id);
-      await change(id, ({ disabledAt: _, ...client }) => client);
+      await change(id, (client) => {
+        const { disabledAt, ...enabled } = client;
+        return disabledAt === undefined ? client : ended(enabled);
+      });
       await record(id, 'enabled', origin);
     },
 
     async remove(id, origin = {}) {
-      if (!(await clients.delete(id))) throw noSuchApp();
-      await endAccess(id);
+      if (!(await clients.get(id))) throw noSuchApp();
       await audit.record({ ...origin, type: 'app_deleted', clientId: id });
+      await clients.delete(id);
+      await endAccess(id);
     },
   };
+}
+
+/** The app, with everything ended that it was given before. */
+function ended(client: Client): Client {
+  return { ...client, epoch: client.epoch + 1 };
 }
 
 /** Whether a presented secret is one of the app's. Takes as long for a wrong one as for a right one. */

@@ -20,6 +20,8 @@ export interface Visitor {
   /** Of the browser session. */
   uid: string;
   signedInAt: number;
+  /** Came by a partner's word, and has nothing to prove with who they are. */
+  hasNoProof: boolean;
   origin: Origin;
 }
 
@@ -49,7 +51,14 @@ export interface Console<Section extends string, Notice extends string> {
   /** A page for who is signed in; anybody else signs in first and comes back to the page, or to what `returnTo` makes of it. */
   signedIn(show: Handler, options?: { returnTo?: (ctx: Koa.Context) => string }): Koa.Middleware;
   /** The same for who has proved lately who they are; anybody else is asked for the password again. */
-  recentlySignedIn(show: Handler, options?: { returnTo?: (ctx: Koa.Context) => string }): Koa.Middleware;
+  recentlySignedIn(
+    show: Handler,
+    options?: {
+      returnTo?: (ctx: Koa.Context) => string;
+      /** Who has nothing to prove with who they are may do it too: it makes nothing that outlives their sign-in. */
+      withoutProof?: boolean;
+    },
+  ): Koa.Middleware;
   /** After a sign-in: where it was wanted, or the start. */
   finishSignIn: Koa.Middleware;
   render(ctx: Koa.Context, visitor: Visitor, page: ConsolePage<Section>): Promise<void>;
@@ -64,7 +73,7 @@ export interface ConsoleOptions {
   now: () => number;
   views: Views;
   localeOf: (ctx: Koa.Context) => string;
-  findSession: (ctx: Koa.Context) => Promise<{ account: Account; signedInAt: number; uid: string } | undefined>;
+  findSession: (ctx: Koa.Context) => Promise<Omit<Visitor, 'origin'> | undefined>;
 }
 
 export function createConsole<Section extends string, Notice extends string>(
@@ -85,6 +94,12 @@ export function createConsole<Section extends string, Notice extends string>(
     ctx.redirect(signInUrl(issuer, returnTo, again));
   }
 
+  /** To be asked for a password that one does not have would lead nowhere. */
+  async function refuseWithoutProof(ctx: Koa.Context, { account }: Visitor): Promise<void> {
+    ctx.status = 403;
+    await views.render(ctx, 'account/no-proof', { email: account.email, logoutAction: ROUTES.end_session });
+  }
+
   function takeNotice(ctx: Koa.Context): Notice | undefined {
     const code = ctx.cookies.get(noticeCookie, { signed: true });
     if (code === undefined) return undefined;
@@ -101,11 +116,13 @@ export function createConsole<Section extends string, Notice extends string>(
       };
     },
 
-    recentlySignedIn(show, { returnTo = pageOf } = {}) {
+    recentlySignedIn(show, { returnTo = pageOf, withoutProof = false } = {}) {
       return async function forRecentlySignedIn(ctx) {
         const visitor = await visitorOf(ctx);
         if (!visitor) return askToSignIn(ctx, returnTo(ctx), false);
-        if (now() - visitor.signedInAt > recentSignIn) return askToSignIn(ctx, returnTo(ctx), true);
+        if (visitor.hasNoProof && !withoutProof) return refuseWithoutProof(ctx, visitor);
+        if (!visitor.hasNoProof && now() - visitor.signedInAt > recentSignIn)
+          return askToSignIn(ctx, returnTo(ctx), true);
         await show(ctx, visitor);
       };
     },

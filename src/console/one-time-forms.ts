@@ -1,5 +1,5 @@
 /** Forms that may be sent once: a page that is loaded again, or a second click, must not do again what the first has done. */
-import { randomUUID } from 'node:crypto';
+import { hash, randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -16,7 +16,7 @@ export interface OneTimeForms {
 
 export function createOneTimeForms({ storage }: { storage: Storage }): OneTimeForms {
   const forms = collection(storage, { kind: 'one-time-form', version: 1, schema: z.literal(true) });
-  const keyOf = (accountId: string, id: string) => `${accountId}:${id}`;
+  const keyOf = (accountId: string, id: string) => `${accountId}:${hash('sha256', id, 'base64url')}`;
 
   return {
     async open(accountId) {

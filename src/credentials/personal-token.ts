@@ -16,6 +16,8 @@ export const PersonalToken = z.object({
   hint: z.string(),
   createdAt: Instant,
   expiresAt: Instant.optional(),
+  /** The account's epoch when who made it had proven who they are; absent in what earlier versions wrote. */
+  epoch: z.int().nonnegative().default(0),
   /** Shared by a token and all that it was exchanged for, one after the other. */
   familyId: z.string(),
   /** Set when it was exchanged for a new one: until then both work, afterwards its use means it was stolen. */

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
-import { type Account, BUILT_IN_PERMISSION, permissionsOf } from '../accounts/account.ts';
+import { type Account, BUILT_IN_PERMISSION, counts, permissionsOf } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
@@ -49,18 +49,27 @@ export interface MadePersonalToken {
 }
 
 export interface PersonalTokens {
-  /** @throws {AppError} `invalid_request` or `invalid_scope` naming the field; `conflict` when there are too many. */
+  /**
+   * @param account As it was when who wants the token proved who they are.
+   * @throws {AppError} `invalid_request` or `invalid_scope` naming the field; `conflict` when there are too many; `login_required` when
+   * that proof has ended meanwhile.
+   */
   create(account: Account, input: NewPersonalToken, origin?: Origin): Promise<MadePersonalToken>;
   /** Newest first: those that work, and those that expired lately. */
   list(accountId: string): Promise<ListedToken[]>;
+  /** How many of an account's work, and how many an act that ended them all has ended for good. */
+  count(account: Account): Promise<{ working: number; ended: number }>;
   /** @throws {AppError} `not_found` when it is not this account's. Repeating it is fine. */
   revoke(accountId: string, id: string, origin?: Origin): Promise<void>;
   /** Safe to repeat. */
   revokeAll(accountId: string, origin?: Origin): Promise<void>;
   /** Revokes a token that somebody has found, and tells its owner. False when there is no such token, or it was dead already. */
   revokeLeaked(token: string, origin?: Origin): Promise<boolean>;
-  /** A new token like it; the old one works for `overlap` seconds more. @throws {AppError} `not_found`, `invalid_request`. */
-  rotate(accountId: string, id: string, rotation: { overlap: number; origin?: Origin }): Promise<MadePersonalToken>;
+  /**
+   * A new token like it; the old one works for `overlap` seconds more.
+   * @throws {AppError} `not_found`, `invalid_request`, and as `create` does.
+   */
+  rotate(account: Account, id: string, rotation: { overlap: number; origin?: Origin }): Promise<MadePersonalToken>;
   /**
    * The record of a token that works now, by the token itself.
    * @throws {AppError} `expired_token` or `invalid_token`. Using one after its exchange revokes all it was exchanged for.
@@ -76,6 +85,7 @@ export interface PersonalTokensOptions {
   storage: Storage;
   now: () => number;
   audit: Audit;
+  findAccount: (id: string) => Promise<Account | undefined>;
   /** Whether tokens may be made that never expire. */
   mayBeEternal: boolean;
   /** Tells the owner. Absent: nobody is told, as where there is no server to send from. */
@@ -91,7 +101,7 @@ export type TokenNews =
 export const personalTokenGroup = (accountId: string) => `personal-tokens:account:${accountId}`;
 
 export function createPersonalTokens(options: PersonalTokensOptions): PersonalTokens {
-  const { storage, now, audit, mayBeEternal, tell = async () => undefined } = options;
+  const { storage, now, audit, findAccount, mayBeEternal, tell = async () => undefined } = options;
   const tokens = collection(storage, { kind: 'personal-token', version: 1, schema: PersonalToken });
   const uses = collection(storage, { kind: 'personal-token-use', version: 1, schema: TokenUse });
   const noted = new LRUCache<string, number>({ max: 10_000 });
@@ -106,9 +116,15 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
   /** @throws {AppError} `conflict` when there are too many. */
   async function refuseTooMany({ id, accountId }: PersonalToken, most: number): Promise<void> {
     const all = await allOf(accountId);
-    const there = { count: all.filter(isUnrevoked).length, ids: new Set(all.map((token) => token.id)) };
+    const account = await findAccount(accountId);
+    const there = { count: account ? standing(account, all).length : 0, ids: new Set(all.map((token) => token.id)) };
     if (await takePlace({ name: personalTokenGroup(accountId), id, most, there })) return;
     throw new AppError('conflict', 'there are too many tokens; revoke some first');
+  }
+
+  /** Those that no act has ended which ends them all. */
+  function standing({ tokensSince }: Account, all: readonly PersonalToken[]): PersonalToken[] {
+    return all.filter((token) => isUnrevoked(token) && token.epoch >= tokensSince);
   }
 
   /** Ends a token; its record stays for a while. */
@@ -127,7 +143,16 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     await audit.record({ ...origin, type: 'token_revoked', accountId: token.accountId, detail: { token: token.id } });
   }
 
+  /** A token is told to nobody whose sign-in ended while it was made: not all that ends a sign-in ends tokens. */
   async function write(record: PersonalToken): Promise<void> {
+    await store(record);
+    const account = await findAccount(record.accountId);
+    if (account && counts(account, 'sign-in', record.epoch)) return;
+    await end(record.digest);
+    throw new AppError('login_required', 'this sign-in has ended meanwhile: sign in again');
+  }
+
+  async function store(record: PersonalToken): Promise<void> {
     const groups = [personalTokenGroup(record.accountId), familyGroup(record.familyId)];
     const { expiresAt } = record;
     const options = expiresAt === undefined ? {} : { ttl: expiresAt - now() + REMEMBERED };
@@ -147,7 +172,8 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
 
   return {
     async list(accountId) {
-      const found = await unrevoked(accountId);
+      const account = await findAccount(accountId);
+      const found = account ? standing(account, await allOf(accountId)) : [];
       const listed = found.map(async (token) => {
         const lastUse = await uses.get(token.digest);
         return lastUse ? { ...token, lastUse } : token;
@@ -160,6 +186,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       if (expiresIn === null && !mayBeEternal) throw invalid('expires_in', 'tokens have to expire here');
       const made = make({
         accountId: account.id,
+        epoch: account.epoch,
         description,
         scope: scopeWithin(account, scope),
         now: now(),
@@ -178,6 +205,12 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       return made;
     },
 
+    async count(account) {
+      const current = (await allOf(account.id)).filter((token) => isCurrent(token, now()));
+      const working = standing(account, current).length;
+      return { working, ended: current.length - working };
+    },
+
     async revoke(accountId, id, origin = {}) {
       await revoke(await findOwn(accountId, id), origin);
     },
@@ -194,7 +227,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       return true;
     },
 
-    async rotate(accountId, id, { overlap, origin = {} }) {
+    async rotate({ id: accountId, epoch }, id, { overlap, origin = {} }) {
       if (!Number.isInteger(overlap) || overlap < 0 || overlap > LONGEST_OVERLAP)
         throw invalid('overlap', 'must be 0 to 86400 seconds');
       const old = await findOwn(accountId, id);
@@ -207,7 +240,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       );
       if (!replaced) throw new AppError('conflict', 'this token has expired, was revoked or was exchanged already');
       const lifetime = old.expiresAt === undefined ? null : old.expiresAt - old.createdAt;
-      const made = make({ ...old, now: now(), expiresIn: lifetime, familyId: old.familyId });
+      const made = make({ ...old, epoch, now: now(), expiresIn: lifetime, familyId: old.familyId });
       await audit.record({
         ...origin,
         type: 'token_created',
@@ -272,18 +305,19 @@ function scopeWithin(account: Account, scope: string | undefined): string[] {
   });
 }
 
-interface Ingredients extends Pick<PersonalToken, 'accountId' | 'description' | 'scope'> {
+interface Ingredients extends Pick<PersonalToken, 'accountId' | 'epoch' | 'description' | 'scope'> {
   now: number;
   expiresIn: number | null;
   familyId?: string;
 }
 
-function make({ accountId, description, scope, now, expiresIn, familyId }: Ingredients): MadePersonalToken {
+function make({ accountId, epoch, description, scope, now, expiresIn, familyId }: Ingredients): MadePersonalToken {
   const token = createSecretToken('lk_pat_');
   const id = randomUUID();
   const record = {
     id,
     accountId,
+    epoch,
     description,
     scope,
     digest: digestOf(token),

@@ -2,7 +2,7 @@
  * The one check of every credential that comes in an `Authorization` header: who, what, until when. Owns the rule that
  * what a credential may do is worked out at each use. What the protocol engine issued it asks for by a function.
  */
-import { type Account, permissionsOf } from '../accounts/account.ts';
+import { type Account, counts, permissionsOf } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
@@ -23,6 +23,8 @@ export interface Verified {
   /** The app it was issued to. */
   client?: Client;
   sid?: string;
+  /** Given in a sign-in by a partner's word. */
+  isByWord?: boolean;
   /** What it may do now. */
   scope: string[];
   issuedAt: number;
@@ -36,6 +38,8 @@ export interface LiveAccessToken {
   client: Client;
   /** Names the browser session to its app (OpenID Connect Back-Channel Logout §2.1). */
   sid?: string;
+  /** Given in a sign-in by a partner's word. */
+  isByWord?: boolean;
   scope: string[];
   issuedAt: number;
   expiresAt: number;
@@ -66,7 +70,7 @@ export function createVerifier({ personalTokens, accounts, findAccessToken, note
   async function verifyPersonalToken(token: string, origin: Origin): Promise<Verified> {
     const record = await personalTokens.recognise(token, origin);
     const account = await accounts.findActive(record.accountId);
-    if (!account) throw invalid();
+    if (!account || !counts(account, 'token', record.epoch)) throw invalid();
     if (origin.address !== undefined) await personalTokens.noteUse(record, origin.address);
     return { kind: 'personal_token', id: record.id, account, scope: heldScope(record, account), ...lifetimeOf(record) };
   }

@@ -19,8 +19,11 @@ export interface IdentifyOptions {
 export function createIdentify({ links, accounts, welcome }: IdentifyOptions): Identify {
   return async function identify(stranger, origin) {
     const { identityProvider, subject } = stranger;
-    const link = await links.find({ identityProviderId: identityProvider.id, subject });
+    const person = { identityProviderId: identityProvider.id, subject };
+    const link = await links.find(person);
     const account = link && (await accounts.get(link.accountId));
-    return account ?? welcome(stranger, origin);
+    if (!account) return welcome(stranger, origin);
+    // Looked at again: of a link that was removed before the account was read, the account's epoch says nothing.
+    return (await links.find(person)) ? account : undefined;
   };
 }

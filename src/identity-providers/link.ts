@@ -18,6 +18,8 @@ export const Link = z.object({
   accountId: z.string(),
   /** What the person is called there, so that one can tell two links apart. */
   label: z.string().max(254).optional(),
+  /** It lets nobody in: it is being made, or removed. */
+  unsettled: z.literal(true).optional(),
   createdAt: Instant,
 });
 export type Link = z.infer<typeof Link>;

@@ -20,8 +20,12 @@ export interface Links {
    * @throws {AppError} `conflict` when this person has another account; `invalid_request` naming the field.
    */
   add(link: NewLink, origin?: Origin): Promise<Link>;
-  /** Somebody's link; its account may be gone. */
+  /** Somebody's link, which lets them in; its account may be gone. */
   find(person: Person): Promise<Link | undefined>;
+  /** A link that was added `unsettled` lets its person in from now on. */
+  settle(person: Person): Promise<void>;
+  /** An account's link lets nobody in any more, and can still be removed. */
+  unsettle(accountId: string, person: Person): Promise<void>;
   /** Oldest first. */
   list(accountId: string): Promise<Link[]>;
   /** @throws {AppError} `not_found` when it is not this account's. */
@@ -65,7 +69,19 @@ export function createLinks({ storage, now, audit, accountExists }: LinksOptions
   }
 
   return {
-    find: (person) => links.get(personKey(person)),
+    async find(person) {
+      const link = await links.get(personKey(person));
+      return link?.unsettled ? undefined : link;
+    },
+
+    async settle(person) {
+      await links.update(personKey(person), ({ unsettled: _, ...link }) => link);
+    },
+
+    async unsettle(accountId, person) {
+      const ended = (link: Link) => (link.accountId === accountId ? { ...link, unsettled: true as const } : undefined);
+      await links.update(personKey(person), ended);
+    },
 
     async add(input, origin = {}) {
       const link: Link = { ...parseInput(NewLink, input), createdAt: now() };

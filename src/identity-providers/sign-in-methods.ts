@@ -4,7 +4,8 @@
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
-import type { Account } from '../accounts/account.ts';
+import { type Account, counts } from '../accounts/account.ts';
+import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import type { Mail } from '../mail/mail.ts';
@@ -37,7 +38,8 @@ export interface SignInMethods {
   list(accountId: string): Promise<SignInMethod[]>;
   /**
    * Repeating it is fine.
-   * @throws {AppError} `conflict` when that person has another account here.
+   * @param account As it was when its person proved who they are.
+   * @throws {AppError} `conflict` when that person has another account here; `login_required` when that proof has ended meanwhile.
    */
   link(account: Account, stranger: Stranger, origin: Origin): Promise<void>;
   /**
@@ -50,17 +52,17 @@ export interface SignInMethods {
 export interface SignInMethodsOptions {
   storage: Storage;
   now: () => number;
-  links: Pick<Links, 'add' | 'find' | 'list' | 'remove'>;
+  links: Pick<Links, 'add' | 'find' | 'list' | 'remove' | 'settle' | 'unsettle'>;
   identityProviders: Pick<IdentityProviders, 'get'>;
-  /** Ends every session of an account but one. */
-  endSessions(accountId: string, options: { except: string }): Promise<void>;
+  findAccount: Accounts['findActive'];
+  endProven: Accounts['endProven'];
   send: Mail['send'];
   /** What a User-Agent says, in words. */
   deviceInWords: (userAgent: string | undefined) => string | undefined;
 }
 
 export function createSignInMethods(options: SignInMethodsOptions): SignInMethods {
-  const { storage, now, links, identityProviders, endSessions, send, deviceInWords } = options;
+  const { storage, now, links, identityProviders, findAccount, endProven, send, deviceInWords } = options;
   const leases = collection(storage, { kind: 'unlinking', version: 1, schema: z.literal(true) });
 
   async function methodOf(link: Link): Promise<SignInMethod> {
@@ -112,8 +114,15 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
       const person = { identityProviderId: identityProvider.id, subject };
       const label = labelOf(profile);
       const known = await links.find(person);
-      await links.add({ ...person, accountId: account.id, ...(label === undefined ? {} : { label }) }, origin);
+      const added = { ...person, accountId: account.id, ...(label === undefined ? {} : { label }) };
+      await links.add({ ...added, unsettled: true }, origin);
       if (known?.accountId === account.id) return;
+      const current = await findAccount(account.id);
+      if (!current || !counts(current, 'sign-in', account.epoch)) {
+        await links.remove(account.id, person, origin);
+        throw new AppError('login_required', 'this sign-in has ended meanwhile: sign in again');
+      }
+      await links.settle(person);
       await tell(account, 'identity_linked', { provider: nameOf(identityProvider), label, origin });
     },
 
@@ -124,10 +133,10 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
       try {
         const { method, link } = await removable(account, key);
         const { provider, label } = method;
-        // Before it as well: should the store fail afterwards, nobody could ask for it again.
-        await endSessions(account.id, { except: keepSession });
+        // Nobody comes in with it from here on, and whoever has is out; removed last, so that it can be asked for until all is done.
+        await links.unsettle(account.id, link);
+        await endProven(account.id, 'grants', { keepSession, provenUnder: account.epoch });
         await links.remove(account.id, link, origin);
-        await endSessions(account.id, { except: keepSession });
         await tell(account, 'identity_unlinked', { provider: provider?.name ?? '', label, origin });
       } finally {
         await leases.delete(account.id);

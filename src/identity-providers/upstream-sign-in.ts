@@ -8,6 +8,7 @@ import { AppError } from '../errors.ts';
 import type { Outbound } from '../http/outbound.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { collection } from '../storage/collection.ts';
+import type { Sealing } from '../storage/sealing.ts';
 import type { Storage } from '../storage/storage.ts';
 import { createCodeFlows } from './code-flows.ts';
 import { canAskAgain, type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
@@ -27,9 +28,9 @@ const FAILURES: Rule = { name: 'provider-sign-in', limit: 30, window: 15 * 60 };
 
 const Attempt = z.object({
   identityProviderId: z.string(),
-  /** What the browser that began it can show: an interaction or a session that is its own. */
+  /** A digest of what the browser that began it can show: an interaction or a session that is its own. */
   boundTo: z.string(),
-  /** The path of ours that goes on with the answer. */
+  /** The path of ours that goes on with the answer, sealed: it may name an interaction. */
   returnTo: z.string(),
   nonce: z.string(),
   verifier: z.string(),
@@ -78,7 +79,11 @@ export interface Return {
 }
 
 /** What is wanted of a sign-in. */
-export interface Beginning extends Pick<Attempt, 'boundTo' | 'returnTo'> {
+export interface Beginning {
+  /** What only the browser that begins it can show. */
+  boundTo: string;
+  /** The path of ours that goes on with the answer. */
+  returnTo: string;
   askAgain?: boolean;
   chooseAccount?: boolean;
 }
@@ -103,6 +108,7 @@ export interface UpstreamSignIn {
 export interface UpstreamSignInOptions {
   issuer: string;
   storage: Storage;
+  sealing: Sealing;
   now: () => number;
   request: Outbound;
   throttle: Throttle;
@@ -110,7 +116,7 @@ export interface UpstreamSignInOptions {
 }
 
 export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSignIn {
-  const { issuer, storage, now, request, throttle, identityProviders } = options;
+  const { issuer, storage, sealing, now, request, throttle, identityProviders } = options;
   const attempts = collection(storage, { kind: 'sign-in-attempt', version: 1, schema: Attempt });
   const flows = createCodeFlows({ issuer, request, secretOf: identityProviders.secretOf });
 
@@ -166,20 +172,23 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
       const url = await flows.authorizationUrl(provider, wanted).catch((error) => {
         throw unavailableIn(error) ?? error;
       });
-      const attempt = { identityProviderId: provider.id, boundTo, returnTo, nonce, verifier, askAgain };
-      await attempts.insert(keyOf(state), { ...attempt, startedAt: now() }, { ttl: LIFETIME, once: true });
+      const begun = { identityProviderId: provider.id, nonce, verifier, askAgain, startedAt: now() };
+      const attempt = { ...begun, boundTo: keyOf(boundTo), returnTo: await sealing.seal(returnTo) };
+      await attempts.insert(keyOf(state), attempt, { ttl: LIFETIME, once: true });
       return url.href;
     },
 
     async pathFor(identityProviderId, state) {
-      return (await attemptAt(identityProviderId, state)).attempt.returnTo;
+      const { returnTo } = (await attemptAt(identityProviderId, state)).attempt;
+      // An earlier version did not seal it.
+      return returnTo.startsWith('/') ? returnTo : sealing.open(returnTo);
     },
 
     async complete({ identityProviderId, boundTo, query: text, address }) {
       const query = new URLSearchParams(text);
       const { key, attempt } = await attemptAt(identityProviderId, query.get('state'));
       // Another browser's: a person would be signed in, or linked, as somebody else (RFC 9700 §4.7).
-      if (attempt.boundTo !== boundTo || !(await attempts.take(key))) throw unknownAnswer();
+      if (attempt.boundTo !== keyOf(boundTo) || !(await attempts.take(key))) throw unknownAnswer();
       const identityProvider = await findForSignIn(identityProviderId);
       if (!identityProvider) throw unknownAnswer();
       if (query.get('error') === 'access_denied')
@@ -211,9 +220,9 @@ function secret(): string {
   return randomBytes(32).toString('base64url');
 }
 
-/** Whoever reads the store cannot answer in a provider's place. */
-function keyOf(state: string): string {
-  return hash('sha256', state, 'base64url');
+/** Whoever reads the store can neither answer in a provider's place nor be the browser that asked. */
+function keyOf(value: string): string {
+  return hash('sha256', value, 'base64url');
 }
 
 function unknownAnswer(): AppError {

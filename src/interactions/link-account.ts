@@ -2,6 +2,7 @@
  * Somebody has shown who they are elsewhere, and has no account linked to that: whoever proves an account by its password links it. An
  * e-mail, whoever has verified it, links nothing.
  */
+import { hash } from 'node:crypto';
 import { z } from 'zod';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit } from '../audit.ts';
@@ -44,6 +45,8 @@ export interface LinkAccountOptions {
 
 export function createLinkAccount({ storage, accounts, findProvider, methods, login, audit }: LinkAccountOptions) {
   const waiting = collection(storage, { kind: 'waiting-link', version: 1, schema: Waiting });
+  /** Whoever knows an interaction's uid, and it is in no record, may go on with it. */
+  const keyOf = ({ uid }: Interaction) => hash('sha256', uid, 'base64url');
 
   async function reasonFor({ identityProvider, profile }: Stranger): Promise<Waiting['reason']> {
     const { email } = profile;
@@ -52,8 +55,8 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
   }
 
   /** @throws {AppError} `interaction_expired` */
-  async function find({ uid }: Interaction): Promise<{ stranger: Stranger; reason: Waiting['reason'] }> {
-    const kept = await waiting.get(uid);
+  async function find(interaction: Interaction): Promise<{ stranger: Stranger; reason: Waiting['reason'] }> {
+    const kept = await waiting.get(keyOf(interaction));
     const identityProvider = kept && (await findProvider(kept.identityProviderId));
     if (!kept || !identityProvider || !isForSignIn(identityProvider))
       throw new AppError('interaction_expired', 'nobody has shown who they are elsewhere in this sign-in');
@@ -67,7 +70,7 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
       const { identityProvider, subject, profile } = stranger;
       const reason = await reasonFor(stranger);
       const kept = { identityProviderId: identityProvider.id, subject, profile, reason };
-      await waiting.put(interaction.uid, kept, { ttl: LIFETIME });
+      await waiting.put(keyOf(interaction), kept, { ttl: LIFETIME });
       await audit.record({
         ...interaction.source,
         type: 'sign_in_refused',
@@ -88,7 +91,7 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
       return login(interaction, form, {
         async proven(account) {
           await methods.link(account, stranger, { ...interaction.source, clientId: interaction.client.id });
-          await waiting.delete(interaction.uid);
+          await waiting.delete(keyOf(interaction));
         },
         again: (problem) => linkPage(interaction, { stranger, reason, email: form.email, problem }),
       });

@@ -57,7 +57,10 @@ export function createLogin({
       await proven?.(account);
       return {
         kind: 'finish',
-        result: { login: { accountId: account.id, acr, amr: ['pwd'], ts: now() }, select_account: {} },
+        result: {
+          login: { accountId: account.id, epoch: account.epoch, acr, amr: ['pwd'], ts: now() },
+          select_account: {},
+        },
       };
     } catch (error) {
       const problem = problemOf(error);

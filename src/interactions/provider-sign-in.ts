@@ -67,7 +67,7 @@ export function createProviderSignIn(options: ProviderSignInOptions) {
     await audit.record({ ...event, type: 'sign_in', detail: { identity_provider: id } });
     return {
       kind: 'finish',
-      result: { login: { accountId: account.id, acr, amr: AMR, ts: now() }, select_account: {} },
+      result: { login: { accountId: account.id, epoch: account.epoch, acr, amr: AMR, ts: now() }, select_account: {} },
     };
   }
 

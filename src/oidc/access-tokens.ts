@@ -11,6 +11,7 @@ import { recordKey } from './adapter.ts';
 import { scopeWithin } from './grants.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
 import type { SessionRecords } from './session-records.ts';
+import { createStanding } from './standing.ts';
 import type { TokenFamilies } from './token-families.ts';
 
 export interface AccessTokensOptions {
@@ -32,23 +33,21 @@ export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
   const { storage, sessionRecords, families, now, findAccount, findClient } = options;
   const read = async (key: string) => (await storage.get(key)) as AdapterPayload | undefined;
 
-  async function isGranted({ grantId, accountId, clientId }: AdapterPayload): Promise<boolean> {
-    if (grantId === undefined) return true;
-    const grant = await read(recordKey('Grant', grantId));
-    return grant?.accountId === accountId && grant?.clientId === clientId;
+  async function grantOf({ grantId, accountId, clientId }: AdapterPayload): Promise<AdapterPayload | undefined> {
+    const grant = grantId === undefined ? undefined : await read(recordKey('Grant', grantId));
+    return grant?.accountId === accountId && grant?.clientId === clientId ? grant : undefined;
   }
 
-  /** The session must still be the one the token came from: same person, same grant for this app. */
-  async function isInSession({
-    expiresWithSession,
+  /** Must still be the one the token came from: same person, same grant for this app. */
+  async function sessionOf({
     sessionUid,
     accountId,
     grantId,
     clientId = '',
-  }: AdapterPayload): Promise<boolean> {
-    if (!expiresWithSession) return true;
+  }: AdapterPayload): Promise<AdapterPayload | undefined> {
     const session = sessionUid === undefined ? undefined : await sessionRecords.findByUid(sessionUid);
-    return session?.accountId === accountId && session?.authorizations?.[clientId]?.grantId === grantId;
+    const isSame = session?.accountId === accountId && session?.authorizations?.[clientId]?.grantId === grantId;
+    return isSame ? session : undefined;
   }
 
   /** The token under the first of these models that has it, with all it depends on. */
@@ -57,21 +56,30 @@ export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
     const token = found.find((payload) => payload !== undefined);
     if (!token?.clientId || token.consumed !== undefined) return undefined;
     const { clientId, accountId, scope = '', iat = 0, exp = 0, sid } = token;
-    const [client, account, granted, inSession, ended] = await Promise.all([
+    const [client, account, grant, session, ended] = await Promise.all([
       findClient(clientId),
       accountId === undefined ? undefined : findAccount(accountId),
-      isGranted(token),
-      isInSession(token),
+      grantOf(token),
+      token.expiresWithSession ? sessionOf(token) : undefined,
       families.isEnded(token.family as string | undefined),
     ]);
     const actsForItself = accountId === undefined;
-    if (!client || !(actsForItself || account) || !granted || !inSession || ended) return undefined;
+    if (!client || !(actsForItself || (account && grant)) || ended) return undefined;
+    if (token.expiresWithSession && !session) return undefined;
+    // All of one person and one app, which have been looked up already.
+    const stands = createStanding({
+      findAccount: async () => account,
+      findClient: async (id) => (id === clientId ? client : findClient(id)),
+    });
+    const standing = await Promise.all([token, grant, session].map((record) => !record || stands(record)));
+    if (!standing.every(Boolean)) return undefined;
     if (exp <= now()) return 'expired';
     const usable = scopeWithin(scope.split(' '), { client, account, actsForItself });
     return {
       client,
       ...(account ? { account } : {}),
       ...(typeof sid === 'string' ? { sid } : {}),
+      ...(grant?.by ? { isByWord: true } : {}),
       scope: usable.filter(Boolean),
       issuedAt: iat,
       expiresAt: exp,

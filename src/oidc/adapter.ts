@@ -11,10 +11,12 @@ import { prefixOf } from '../credentials/secret-token.ts';
 import { AppError } from '../errors.ts';
 import type { Json, Storage } from '../storage/storage.ts';
 import type { Admission } from './admission.ts';
+import { clientEpochOf } from './epoch.ts';
 import { eraseGrant } from './erasing.ts';
 import { accountGroup, clientGroup, grantGroup } from './groups.ts';
 import { SessionEnded } from './merging.ts';
 import type { SessionPayload, SessionRecords } from './session-records.ts';
+import type { Stands } from './standing.ts';
 import { familyOfCode, familyOfRequest, type TokenFamilies } from './token-families.ts';
 
 /** The id of these is what a browser or an app presents; of the others it is only a name. */
@@ -40,7 +42,8 @@ export interface AdapterOptions {
   now: () => number;
   /** The metadata of an app that may act now, as the engine wants it. */
   findClient: (clientId: string) => Promise<AdapterPayload | undefined>;
-  isAccountActive: (accountId: string) => Promise<boolean>;
+  /** Nothing is found that does not, whatever else the engine would do with it. */
+  stands: Stands;
   /** A personal token that may be used now, in the shape of an access token, for introspection. */
   findPersonalToken: (token: string) => Promise<AdapterPayload | undefined>;
   /** The scopes a token may be used with now: its own, within what its account holds and its app may ask for. */
@@ -77,38 +80,24 @@ export class TokenReplayed extends errors.InvalidGrant {
   }
 }
 
-type IsLive = (payload: AdapterPayload) => Promise<boolean>;
-
-/** Nothing of a suspended account or app is found, whatever else the engine would do with it. */
-function livenessOf({ isAccountActive, findClient }: AdapterOptions): IsLive {
-  return async ({ accountId, clientId }) => {
-    const [account, client] = await Promise.all([
-      accountId === undefined || isAccountActive(accountId),
-      clientId === undefined || findClient(clientId).then((found) => found !== undefined),
-    ]);
-    return account && client;
-  };
-}
-
 function modelAdapter(model: string, options: AdapterOptions): Adapter {
-  const { storage, now, admission, effectiveScope, families } = options;
+  const { storage, now, admission, effectiveScope, families, stands } = options;
   const keyOf = (id: string) => recordKey(model, id);
   const isApiToken = API_TOKEN_MODELS.has(model);
-  const isLive = livenessOf(options);
 
   async function read(key: string, id: string): Promise<AdapterPayload | undefined> {
     const stored = await storage.get(key);
     if (stored === undefined) return undefined;
     const payload = unpack(stored, id);
     if (isApiToken && Number(payload.exp) <= now()) return undefined;
-    const [live, ended] = await Promise.all([isLive(payload), families.isEnded(payload.family as string | undefined)]);
+    const [live, ended] = await Promise.all([stands(payload), families.isEnded(payload.family as string | undefined)]);
     return live && !ended ? payload : undefined;
   }
 
   async function write(id: string, payload: AdapterPayload, expiresIn: number | undefined): Promise<void> {
     const ttl = Math.max(1, Math.ceil(expiresIn ?? 0)) + (isApiToken ? KNOWN_AFTER_EXPIRY : 0);
     const key = keyOf(id);
-    const packed = pack(byTimeOfStore(FAMILY_MODELS.has(model) ? withFamily(payload) : payload), id);
+    const packed = pack(byTimeOfStore(withOrigin(model, payload)), id);
     if (model === 'ReplayDetection') {
       if (!(await storage.insert(key, packed, { ttl })))
         throw new errors.InvalidClientAuth('assertion was already used');
@@ -191,18 +180,17 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
 }
 
 function sessionAdapter(options: AdapterOptions): Adapter {
-  const { sessionRecords: records, endSession, admission } = options;
-  const isLive = livenessOf(options);
+  const { sessionRecords: records, endSession, admission, stands } = options;
 
   async function find(id: string): Promise<AdapterPayload | undefined> {
     const session = await records.find(id);
-    if (!session || !(await isLive(session))) return undefined;
+    if (!session || !(await stands(session))) return undefined;
     return { ...session, jti: id, loaded: structuredClone(session) };
   }
 
   async function findByUid(uid: string): Promise<AdapterPayload | undefined> {
     const session = await records.findByUid(uid);
-    return session && (await isLive(session)) ? session : undefined;
+    return session && (await stands(session)) ? session : undefined;
   }
 
   async function save(id: string, { jti: _, ...payload }: AdapterPayload, expiresIn: number): Promise<void> {
@@ -275,9 +263,13 @@ interface GrantedOpenid {
   claims?: string[];
 }
 
-function withFamily(payload: AdapterPayload): AdapterPayload {
+/** What the request that writes a token knows of where it comes from, and the engine does not. */
+function withOrigin(model: string, payload: AdapterPayload): AdapterPayload {
   const request = Provider.ctx;
-  const family = request && familyOfRequest(request);
+  if (!request) return payload;
+  // As the request found its app: it may have been stopped, and allowed again, since.
+  if (model === 'ClientCredentials') return { ...payload, clientEpoch: clientEpochOf(request) };
+  const family = FAMILY_MODELS.has(model) ? familyOfRequest(request) : undefined;
   return family === undefined ? payload : { ...payload, family };
 }
 

@@ -10,6 +10,7 @@ export function toMetadata(client: Client): AdapterPayload {
   return {
     client_id: client.id,
     client_name: client.name,
+    epoch: client.epoch,
     application_type: client.public && client.redirectUris.some(isNativeRedirectUri) ? 'native' : 'web',
     token_endpoint_auth_method: authMethod(client),
     // Digests; the engine's comparison is replaced by one of digests.

@@ -28,10 +28,18 @@ export interface Engine {
   /** The engine with the keys and scopes of now. */
   provider(): Promise<Provider>;
   /**
-   * Who is signed in to this browser, when they last proved it themselves, and the session's uid; undefined for nobody. A partner's
-   * word is no proof of who could give one: that was never, 0.
+   * Who is signed in to this browser; undefined for nobody. A partner's word is no proof: who came by it has proved nothing themselves.
    */
-  browserSession(ctx: Koa.Context): Promise<{ account: Account; signedInAt: number; uid: string } | undefined>;
+  browserSession(ctx: Koa.Context): Promise<BrowserSession | undefined>;
+}
+
+export interface BrowserSession {
+  account: Account;
+  uid: string;
+  /** When they last proved themselves who they are; never is 0. */
+  signedInAt: number;
+  /** They have not, and have nothing to do it with: neither a password nor an identity provider. */
+  hasNoProof: boolean;
 }
 
 /** Wrong proofs of being an app from one source, for any app. Secrets cannot be guessed; this stops the noise. */
@@ -149,14 +157,15 @@ export function createEngine(options: EngineOptions): Engine {
     async browserSession(ctx) {
       const { provider } = await refresh();
       const session = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
-      const { accountId, loginTs = 0, uid, amr } = session;
+      const { accountId, loginTs = 0, uid, amr, epoch } = session as Session & { epoch?: number };
       // Only requests of apps may still be on their way with an id that has been replaced.
       if (wasReplaced(session)) return undefined;
-      const account = accountId === undefined ? undefined : await settings.findAccount(accountId);
+      const account = accountId === undefined ? undefined : await settings.findProven(accountId, epoch);
       if (!account) return undefined;
       await options.noteVisit({ uid, accountId: account.id, ...sourceOf(ctx) });
-      const isWordOfPartner = amr?.includes(AMR_SSO) === true && (await options.hasOwnProof(account));
-      return { account, signedInAt: isWordOfPartner ? 0 : loginTs, uid };
+      const isWordOfPartner = amr?.includes(AMR_SSO) === true;
+      const hasNoProof = isWordOfPartner && !(await options.hasOwnProof(account));
+      return { account, uid, signedInAt: isWordOfPartner ? 0 : loginTs, hasNoProof };
     },
   };
 }

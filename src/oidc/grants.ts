@@ -11,6 +11,7 @@ import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import { OPENID_SCOPE_SET } from './claims.ts';
 import type { Consent, Consents } from './consents.ts';
+import { clientEpochOf, vouchedIn } from './epoch.ts';
 import type { ConsentPolicy, Requested } from './prompts.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
 import type { SessionRecords } from './session-records.ts';
@@ -108,7 +109,7 @@ export function createGrants({ accounts, clients, consents, sessionRecords }: Gr
 
     const given = await allowed(ctx, missingFrom(existing, await requested(ctx)));
     if (isNothing(given)) return existing;
-    const grant = existing ?? new provider.Grant({ accountId: account.accountId, clientId: client.clientId });
+    const grant = existing ?? newGrant(ctx);
     try {
       await widen(grant, given);
     } catch (error) {
@@ -147,6 +148,13 @@ export function scopeWithin(
   if (actsForItself) return [...scopes].filter((scope) => ceiling.has(scope));
   const held = new Set(account && permissionsOf(account));
   return [...scopes].filter((scope) => OPENID_SCOPE_SET.has(scope) || (ceiling.has(scope) && held.has(scope)));
+}
+
+/** Of the epochs under which this request has found session and app, however long ago. */
+function newGrant(ctx: KoaContextWithOIDC): Grant {
+  const { client, account } = entities(ctx);
+  const belongsTo = { accountId: account.accountId, clientId: client.clientId };
+  return new ctx.oidc.provider.Grant({ ...belongsTo, ...vouchedIn(ctx), clientEpoch: clientEpochOf(ctx) } as object);
 }
 
 function isNothing({ scopes, claims }: Requested): boolean {

@@ -30,7 +30,7 @@ export function createIssueAccessToken({
   async function newGrant({ client, account, scope }: Request): Promise<string> {
     const [id, iat] = [randomValue(), now()];
     const openid = { scope: scope.join(' ') };
-    const belongsTo = { accountId: account.id, clientId: client.id };
+    const belongsTo = { accountId: account.id, epoch: account.epoch, clientId: client.id, clientEpoch: client.epoch };
     await grants.upsert(
       id,
       { ...belongsTo, openid, iat, exp: iat + GRANT_LIFETIME, jti: id, kind: 'Grant' },
@@ -49,7 +49,7 @@ export function createIssueAccessToken({
 
   return async function issueAccessToken(request) {
     const { client, account, scope, lifetime } = request;
-    const key = JSON.stringify([account.id, client.id, scope]);
+    const key = JSON.stringify([account.id, account.epoch, client.id, client.epoch, scope]);
     const known = made.get(key);
     if (known && known.until > elapsed() + lifetime) {
       const [accessToken, grant] = await Promise.all([

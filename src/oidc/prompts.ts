@@ -10,6 +10,12 @@ export interface Requested {
   claims: string[];
 }
 
+/** What the prompts ask about a request. */
+export interface PromptPolicy extends ConsentPolicy {
+  /** Refuses a request that nobody here may make. @throws an error of the engine. */
+  assertOwn(ctx: KoaContextWithOIDC): Promise<void>;
+}
+
 export interface ConsentPolicy {
   /** Whether anybody's answer is needed: not for an app of our own, even if it asks for the page. */
   isNeeded(ctx: KoaContextWithOIDC): Promise<boolean>;
@@ -35,7 +41,7 @@ const otherSubject = new Check('subject', 'somebody else is signed in', 'login_r
  * The engine's own prompts, with account choice before them and consent decided by us: a scope beyond what the account holds
  * or the app may ask for is not asked about, it is simply not granted.
  */
-export function createPrompts(consent: ConsentPolicy): interactionPolicy.DefaultPolicy {
+export function createPrompts(consent: PromptPolicy): interactionPolicy.DefaultPolicy {
   const policy = base();
   const native = policy.get('consent')?.checks.get('native_client_prompt');
   if (!native) throw new Error('the engine has no check for native apps');
@@ -52,8 +58,12 @@ export function createPrompts(consent: ConsentPolicy): interactionPolicy.Default
       return oidc.prompts.has('consent') && oidc.promptPending('consent') && (await consent.isNeeded(ctx));
     },
   );
+  const own = new Check('not_own', 'nobody here may ask this', 'access_denied', async (ctx) => {
+    await consent.assertOwn(ctx);
+    return false;
+  });
   for (const check of [accountGone, otherSubject]) policy.get('login')?.checks.add(check);
-  policy.add(new Prompt({ name: 'select_account', requestable: true }), 0);
+  policy.add(new Prompt({ name: 'select_account', requestable: true }, own), 0);
   policy.remove('consent');
   const details = async (ctx: KoaContextWithOIDC) => ({ ...(await consent.requested(ctx)) });
   const prompt = new Prompt({ name: 'consent', requestable: true }, details, native, missing);

@@ -13,6 +13,7 @@ import { type BackchannelLogout, sendBackchannelLogouts } from './backchannel-lo
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
 import { cookieName } from './cookie-name.ts';
+import { carryEpoch, vouchedIn } from './epoch.ts';
 import { issueAudienceAsArray } from './id-token-audience.ts';
 import { mergeWrites } from './merging.ts';
 import { keepOfflineAccess } from './offline-access.ts';
@@ -52,6 +53,9 @@ export const AMR_SSO = 'sso';
 /** The engine's client for our own pages: signing in to them runs an ordinary authorization request. */
 export const CONSOLE_CLIENT_ID = 'latchkey-console';
 
+/** Where a sign-in to our own pages ends. */
+export const CONSOLE_CALLBACK = '/account/callback';
+
 export const ROUTES = {
   authorization: '/identity/authorize',
   end_session: '/identity/logout',
@@ -63,7 +67,7 @@ export const ROUTES = {
   userinfo: '/identity/userinfo',
 } as const;
 
-/** Where the answer comes to when an administrator tries an app. No redirect URI of any app, so nothing is made of it. */
+/** Where the answer comes to when an administrator tries an app. No redirect URI of any app: only the trial that is open gets one there. */
 export const TRIAL_CALLBACK = '/admin/apps/try/callback';
 
 /** The cookie of ours by which a browser is known in which people signed in before. */
@@ -94,6 +98,8 @@ export interface ProviderOptions {
   uiLocales: readonly string[];
   pages: EnginePages;
   findAccount: (accountId: string) => Promise<Account | undefined>;
+  /** The same for somebody who proved who they are under an epoch: undefined when something has ended that since. */
+  findProven: (accountId: string, epoch: number | undefined) => Promise<Account | undefined>;
   claims: (account: Account) => Promise<{ sub: string } & Record<string, unknown>>;
   loadExistingGrant: NonNullable<Configuration['loadExistingGrant']>;
   consent: ConsentPolicy;
@@ -111,6 +117,11 @@ export interface ProviderOptions {
   signOutUnasked: (ctx: KoaContextWithOIDC) => Promise<boolean>;
   /** Tells an app that a person has signed out. */
   sendLogout: BackchannelLogout['send'];
+  /** Whether a request is that of an app's trial which this account has open. */
+  isTrialOpen: (
+    accountId: string,
+    request: { id: string; clientId: string; codeChallenge: string | undefined },
+  ) => Promise<boolean>;
 }
 
 export function createProvider(given: ProviderOptions): Provider {
@@ -147,6 +158,7 @@ export function createProvider(given: ProviderOptions): Provider {
     },
 
     clients: [consoleClient(issuer)],
+    extraClientMetadata: { properties: ['epoch'] },
     clientDefaults: { token_endpoint_auth_method: 'client_secret_basic' },
     assertJwtClientAuthClaimsAndHeader: assertClientAssertion,
     allowOmittingSingleRegisteredRedirectUri: false,
@@ -196,13 +208,16 @@ export function createProvider(given: ProviderOptions): Provider {
       client.grantTypeAllowed('refresh_token') && source.scopes.has('offline_access'),
     expiresWithSession: async (_ctx, source) => !source.scopes.has('offline_access'),
 
-    findAccount: async (_ctx, accountId) => {
-      const account = await options.findAccount(accountId);
+    findAccount: async (ctx, accountId) => {
+      const isOfSession = ctx.oidc.session?.accountId === accountId;
+      const account = await (isOfSession
+        ? options.findProven(accountId, vouchedIn(ctx).epoch)
+        : options.findAccount(accountId));
       return account && { accountId, claims: async () => options.claims(account) };
     },
     loadExistingGrant: options.loadExistingGrant,
     interactions: {
-      policy: createPrompts(options.consent),
+      policy: createPrompts({ ...options.consent, assertOwn: (ctx) => assertOwnTrial(ctx, options.isTrialOpen) }),
       url: (_ctx, interaction) => `/interaction/${interaction.uid}`,
     },
     renderError: (ctx, out, error) => pages.error(ctx, out, error),
@@ -243,6 +258,7 @@ export function createProvider(given: ProviderOptions): Provider {
 
   mergeWrites(provider);
   shareSuccessors(provider, options.useRefreshToken);
+  carryEpoch(provider);
   registerTokenExchange(provider, options.exchange);
   compareSecretsAsDigests(provider, options.judgeSecret);
   leaveRedirectUrisToRegistration(provider);
@@ -268,7 +284,7 @@ function consoleClient(issuer: string) {
   return {
     client_id: CONSOLE_CLIENT_ID,
     client_name: 'Latchkey',
-    redirect_uris: [`${issuer}/account/callback`],
+    redirect_uris: [`${issuer}${CONSOLE_CALLBACK}`],
     post_logout_redirect_uris: [`${issuer}/account`],
     response_types: ['none' as const],
     grant_types: [],
@@ -359,15 +375,35 @@ function leaveRedirectUrisToRegistration(provider: Provider): void {
   prototype.redirectUris = () => {};
 }
 
-/** An app that signs people in can be tried: its request may name our page, to the letter, beside its own. */
+/**
+ * An app that signs people in can be tried: its request may name our page, to the letter, beside its own. Whoever makes one is looked
+ * at in `assertOwnTrial`, also where an app has the page registered as its own.
+ */
 function answerTrials(provider: Provider): void {
   const callback = `${provider.issuer}${TRIAL_CALLBACK}`;
   const { prototype } = provider.Client as unknown as { prototype: Client };
   const { redirectUriAllowed } = prototype;
   prototype.redirectUriAllowed = function (this: Client, uri) {
-    const isTried = uri === callback && this.clientId !== CONSOLE_CLIENT_ID && (this.redirectUris ?? []).length > 0;
-    return isTried || redirectUriAllowed.call(this, uri);
+    if (uri === callback) return this.clientId !== CONSOLE_CLIENT_ID && (this.redirectUris ?? []).length > 0;
+    return redirectUriAllowed.call(this, uri);
   };
+}
+
+/**
+ * Our own page gets the answer to the trial that somebody has open there, and no other. Asked again when the person has answered, who
+ * may be another one by then.
+ */
+async function assertOwnTrial(
+  { oidc }: KoaContextWithOIDC,
+  isTrialOpen: ProviderOptions['isTrialOpen'],
+): Promise<void> {
+  const { redirect_uri: uri, state, code_challenge: challenge } = oidc.params ?? {};
+  if (uri !== `${oidc.provider.issuer}${TRIAL_CALLBACK}`) return;
+  const { clientId = '' } = oidc.client ?? {};
+  const request = { id: String(state), clientId, codeChallenge: typeof challenge === 'string' ? challenge : undefined };
+  const isOpen = await isTrialOpen(oidc.session?.accountId ?? '', request);
+  if (isOpen) return;
+  throw new errors.AccessDenied('no trial of this app is open here'); // which our page, too, shows nobody else
 }
 
 /** The engine leaves `iss` out beside an ID token; our metadata promise it for every answer (RFC 9207 §2). */

@@ -31,7 +31,7 @@ export interface SessionPayload extends AdapterPayload {
 interface Pointer {
   uid: string;
   /** Of an id that was replaced: the sign-in it stood for. What was proven since then is not for whoever holds it. */
-  signIn?: Pick<AdapterPayload, 'loginTs' | 'acr' | 'amr'>;
+  signIn?: Pick<AdapterPayload, 'loginTs' | 'acr' | 'amr' | 'epoch' | 'by'>;
 }
 
 export interface SessionRecords {
@@ -49,6 +49,11 @@ export interface SessionRecords {
     clientId: string,
     wanted: { sid: string; grantId: string; dead: string | undefined },
   ): Promise<{ sid: string; grantId: string } | undefined>;
+  /**
+   * Lets a session go on under the epoch that its account has now. False, and nothing written, unless it counted until the act that
+   * raised the epoch.
+   */
+  carryOver(uid: string, accountId: string, epoch: number): Promise<boolean>;
   /** Ends a session; answers what it was at its end, to one of many callers. */
   take(uid: string): Promise<SessionPayload | undefined>;
 }
@@ -79,8 +84,8 @@ export function createSessionRecords({ storage, now }: { storage: Storage; now: 
       await storage.delete(keyOfId(id));
       return;
     }
-    const { uid, loginTs, acr, amr } = loaded;
-    const pointer = { uid, signIn: { loginTs, acr, amr } } as unknown as Json;
+    const { uid, loginTs, acr, amr, epoch, by } = loaded;
+    const pointer = { uid, signIn: { loginTs, acr, amr, epoch, by } } as unknown as Json;
     await storage.update(keyOfId(id), (current) => current && pointer, { ttl: REPLACED_FOR });
   }
 
@@ -133,6 +138,15 @@ export function createSessionRecords({ storage, now }: { storage: Storage; now: 
       return agreed;
     },
 
+    async carryOver(uid, accountId, epoch) {
+      const written = await storage.update(keyOfUid(uid), (current) => {
+        const standing = sessionIn(current);
+        const isCounting = standing?.accountId === accountId && (standing.epoch ?? 0) === epoch - 1;
+        return isCounting ? ({ ...standing, epoch } as unknown as Json) : undefined;
+      });
+      return written !== undefined;
+    },
+
     async take(uid) {
       const stored = await storage.take(keyOfUid(uid));
       return sessionIn(typeof stored === 'string' ? await storage.take(stored) : stored);
@@ -158,7 +172,7 @@ function isSomebodyElses(standing: AdapterPayload, { accountId }: AdapterPayload
 }
 
 /** What a request can change of a session, beside the apps. */
-const CHANGEABLE = ['accountId', 'loginTs', 'acr', 'amr', 'transient', 'state', 'exp'] as const;
+const CHANGEABLE = ['accountId', 'loginTs', 'acr', 'amr', 'epoch', 'by', 'transient', 'state', 'exp'] as const;
 
 function merged(loaded: AdapterPayload, wanted: AdapterPayload, standing: AdapterPayload): AdapterPayload {
   const changed = CHANGEABLE.filter((name) => !isDeepStrictEqual(loaded[name], wanted[name]));

@@ -42,9 +42,13 @@ export interface Sessions {
   /**
    * Ends every session of an account and whatever came from one: grants, codes, tokens. The apps that were signed in to are
    * told at the next round of back-channel logout. Safe to repeat.
-   * @param options.except The uid of a session that stays, without what came from it.
+   * @param options.kept The session that goes on, without what came from it, under the epoch that its account has now.
+   * @param options.grantsStay What was given to stay after signing out stays, and so does what came from the kept session.
    */
-  endAll(accountId: string, options?: { except?: string | undefined }): Promise<void>;
+  endAll(
+    accountId: string,
+    options?: { kept?: { uid: string; epoch: number } | undefined; grantsStay?: boolean },
+  ): Promise<void>;
   /**
    * Ends one session and what came from it, except what was given to stay after signing out.
    * @throws {AppError} `not_found` when the account has no such session.
@@ -136,13 +140,33 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
     return live;
   }
 
+  async function list(accountId: string): Promise<BrowserSession[]> {
+    const [known, live] = await Promise.all([Array.fromAsync(visits.all(visitsGroup(accountId))), liveOf(accountId)]);
+    const visited = new Map(known.map((visit) => [visit.uid, visit]));
+    // An earlier version did not list sessions themselves.
+    for (const uid of visited.keys()) {
+      const earlier = live.has(uid) ? undefined : await find(accountId, uid);
+      if (earlier) live.set(uid, earlier);
+    }
+    const listed = [...live.values()].map((session) => visited.get(session.uid) ?? unvisited(accountId, session));
+    return listed.sort((a, b) => b.lastActiveAt - a.lastActiveAt);
+  }
+
+  async function endEach(accountId: string, except: string | undefined): Promise<void> {
+    for (const { uid } of await list(accountId)) {
+      if (uid !== except) await end(accountId, uid).catch(unlessGone);
+    }
+  }
+
   return {
     end,
     endWhosever,
+    list,
 
-    async endAll(accountId, { except } = {}) {
-      const isKept = (key: string) => key === `browser-session:${except}` || uidOfKey(key) === except;
-      const kept = except !== undefined && (await find(accountId, except)) !== undefined;
+    async endAll(accountId, { kept: wanted, grantsStay = false } = {}) {
+      const kept = wanted !== undefined && (await records.carryOver(wanted.uid, accountId, wanted.epoch));
+      if (grantsStay) return endEach(accountId, kept ? wanted.uid : undefined);
+      const isKept = (key: string) => key === `browser-session:${wanted?.uid}` || uidOfKey(key) === wanted?.uid;
       for await (const { key, value } of entriesOf(storage, accountGroup(accountId))) {
         const isSession = (value as { kind?: unknown }).kind === 'Session';
         if (isSession && !(kept && isKept(key))) await tellApps(value as unknown as SessionPayload, notices.add);
@@ -162,18 +186,6 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
       await eraseGroup(storage, clientGroup(clientId));
       const begun = await Array.fromAsync(visits.all(begunGroup(clientId)));
       for (const { accountId, uid } of begun) await end(accountId, uid).catch(unlessGone);
-    },
-
-    async list(accountId) {
-      const [known, live] = await Promise.all([Array.fromAsync(visits.all(visitsGroup(accountId))), liveOf(accountId)]);
-      const visited = new Map(known.map((visit) => [visit.uid, visit]));
-      // An earlier version did not list sessions themselves.
-      for (const uid of visited.keys()) {
-        const earlier = live.has(uid) ? undefined : await find(accountId, uid);
-        if (earlier) live.set(uid, earlier);
-      }
-      const listed = [...live.values()].map((session) => visited.get(session.uid) ?? unvisited(accountId, session));
-      return listed.sort((a, b) => b.lastActiveAt - a.lastActiveAt);
     },
 
     async noteSignedInBy(uid, { accountId, clientId }) {

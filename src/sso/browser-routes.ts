@@ -175,7 +175,9 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
       const scopesByWord = [...KNOWN_TO_PARTNER, ...partnerSignIn.scopeFor(client, account)];
       await consents.remember({ accountId: account.id, clientId: client.id, scopesByWord });
       signIn = { account, client };
-      return { login: { accountId: account.id, acr: ACR_SSO, amr: [AMR_SSO], ts: now() } };
+      const login = { accountId: account.id, epoch: account.epoch, acr: ACR_SSO, amr: [AMR_SSO], ts: now() };
+      // What the person began themselves does not end with the app's right to sign them in.
+      return { login: isThere ? login : { ...login, by: { clientId: client.id, epoch: client.epoch } } };
     }
 
     const answer = await signInAtOnce(ctx, {

@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { type Account, permissionsOf, profileFromElsewhere } from '../accounts/account.ts';
+import { type Account, counts, permissionsOf, profileFromElsewhere } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
@@ -155,11 +155,12 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
   async function look(token: string, onlyFor?: string): Promise<SignIn> {
     const record = await tokens.find(token);
     if (!record) throw used();
-    const { accountId, clientId, organizationId } = record;
+    const { accountId, clientId, organizationId, epoch, clientEpoch } = record;
     if (onlyFor !== undefined && onlyFor !== clientId) throw used();
     const [client, account] = await Promise.all([partnerOf(clientId, organizationId), accounts.get(accountId)]);
     if (!client || !account) throw used();
     await assertMaySignIn(client, organizationId, account);
+    if (!counts(account, 'sign-in', epoch) || client.epoch !== clientEpoch) throw used();
     return { client, account };
   }
 

@@ -55,6 +55,8 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
         accountId: person.account.id,
         clientId: client.id,
         organizationId,
+        epoch: person.account.epoch,
+        clientEpoch: client.epoch,
       });
       // Good for a browser to arrive with, and for no API (RFC 8693 §2.2.1).
       ctx.body = { access_token: token, token_type: 'N_A', expires_in: expiresIn };

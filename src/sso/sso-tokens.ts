@@ -15,6 +15,9 @@ const SsoToken = z.object({
   accountId: z.string(),
   clientId: z.string(),
   organizationId: z.string(),
+  /** The account's and the app's, when it was given. */
+  epoch: z.int().nonnegative().default(0),
+  clientEpoch: z.int().nonnegative().default(0),
   expiresAt: z.int(),
 });
 export type SsoToken = z.infer<typeof SsoToken>;

@@ -16,7 +16,7 @@ import {
   type TestStore,
 } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
-import { createFlows, type Flows, OFFLINE } from '../support/flow.ts';
+import { createFlows, type Flows, OFFLINE, walk } from '../support/flow.ts';
 import { shell } from '../support/shell.ts';
 
 onEachEngine((openStore) => {
@@ -126,6 +126,22 @@ onEachEngine((openStore) => {
     await flows.introspect(client, tokens.access_token);
     await flows.browser().open('/nowhere?token=something');
     const keys = (await directory.signingKeys.load()).keys;
+    // What is kept of a sign-in elsewhere, and of forms that may be sent once.
+    await directory.identityProviders.create({
+      id: 'hub',
+      kind: 'github',
+      clientId: 'hub',
+      clientSecret: 'its secret',
+    });
+    const leaving = flows.browser();
+    const left = (await leaving.open((await flows.start({ client })).url)).url.pathname;
+    const away = await leaving.request(`${left}/provider`, {
+      method: 'POST',
+      body: new URLSearchParams({ identity_provider: 'hub' }),
+    });
+    const signedIn = flows.browser();
+    await walk(signedIn, `${issuer}/account`, person);
+    const page = await signedIn.open('/account/tokens/new');
 
     const secrets: Record<string, string | undefined> = {
       password: person.password,
@@ -141,6 +157,9 @@ onEachEngine((openStore) => {
       'session cookie': cookieOf(browser, cookieName(issuer, 'latchkey')),
       'interaction cookie': cookieOf(waiting, cookieName(issuer, 'latchkey-interaction')),
       'interaction path': interaction.split('/')[2],
+      'interaction that went elsewhere': left.split('/')[2],
+      'state for a provider': String(new URL(String(away.headers.get('location'))).searchParams.get('state')),
+      'one-time form': /name="form" value="([^"]+)"/.exec(page.text)?.[1],
       'setup code': await directory.setup.code(),
       'secret key': SECRET_KEY,
       ...Object.fromEntries(keys.map(({ d, alg }) => [`private key ${alg}`, d])),

@@ -5,7 +5,7 @@ import { AppError } from '../../src/errors.ts';
 import { cookieName } from '../../src/oidc/cookie-name.ts';
 import { onEachEngine, PASSWORD, startApp, type TestApp, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
-import { createFlows, type Flows, formOf, fragmentOf, titleOf, walk } from '../support/flow.ts';
+import { createFlows, type Flows, formOf, fragmentOf, OFFLINE, titleOf, walk } from '../support/flow.ts';
 import {
   arrive,
   ask,
@@ -306,6 +306,41 @@ onEachEngine((openStore) => {
       const browser = await signedIn(person);
       const { url } = await browser.open('/account/tokens/new');
       expect(url.pathname).to.match(/^\/interaction\//);
+    });
+
+    it('makes nothing that would outlive the word of the app, by a page, the API or another app', async () => {
+      const person = user();
+      const browser = await signedIn(person);
+      for (const path of ['/account/tokens/new', '/account/tokens/new?description=x']) {
+        const page = await browser.open(path);
+        expect([page.response?.status, titleOf(page.text)]).to.deep.equal([403, 'This wants a sign-in of your own']);
+        expect((await browser.submit(path, { description: 'x', form: 'x' })).response?.status).to.equal(403);
+      }
+      const make = (headers: Fields) => ({
+        method: 'POST',
+        headers: { 'content-type': 'application/json', accept: 'application/json', ...headers },
+        body: JSON.stringify({ description: 'for a script' }),
+      });
+      const bySession = await browser.request('/api/tokens', make({}));
+      expect([bySession.status, ((await bySession.json()) as Fields).error]).to.deep.equal([401, 'login_required']);
+
+      const other = await app.client({ trusted: true, permissions: ['tokens'] });
+      const given = await flows.tokens({
+        client: other,
+        person: { ...person, password: '' },
+        browser,
+        params: { ...OFFLINE, scope: `${OFFLINE.scope} tokens` },
+      });
+      expect(given.scope).to.contain('tokens').and.to.contain('offline_access');
+      const byApp = await fetch(`${app.issuer}/api/tokens`, make({ authorization: `Bearer ${given.access_token}` }));
+      expect(byApp.status).to.equal(401);
+      expect(await app.directory.personalTokens.list(String((await accountOf(person))?.id))).to.deep.equal([]);
+
+      await app.directory.clients.update(partner.id, { sso: undefined });
+      await app.directory.clients.update(partner.id, { sso: partner.record.sso });
+      expect((await flows.refresh(other, String(given.refresh_token))).body.error).to.equal('invalid_grant');
+      expect((await flows.userinfo(given.access_token)).status).to.equal(401);
+      expect(await isSignedIn(cookiesOf(browser))).to.equal(false);
     });
 
     it('ends at the word of the app that began it; others and those that people began themselves stay', async () => {
