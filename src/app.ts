@@ -322,7 +322,7 @@ export async function createApp(
   };
   const findAccount = async (accountId: string) => {
     const account = await accounts.findActive(accountId);
-    return account && { id: account.id, name: displayName(account), email: account.email };
+    return account && { id: account.id, name: displayName(account), email: account.email, locale: account.locale };
   };
   const findProven = async (accountId: string, epoch: number | undefined) => {
     const account = await accounts.get(accountId);

@@ -1,6 +1,7 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
+import { nameOfProblem } from '../accounts/password-policy.ts';
 import type { Audit, AuditEvent } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
@@ -15,14 +16,6 @@ import type { createRevokeEverything } from './revoke-everything.ts';
 const NEWEST = 20;
 
 const PasswordForm = z.object({ current: z.string(), password: z.string() });
-
-/** What the policy finds wrong with a password, in its words, and the name of ours for it. */
-const POLICY_PROBLEMS = [
-  [/at least/, 'short'],
-  [/at most/, 'long'],
-  [/many people/, 'common'],
-  [/too close/, 'close'],
-] as const;
 
 export interface SecurityRoutesOptions {
   pages: Console;
@@ -127,6 +120,5 @@ function problemOf(error: unknown): PasswordProblem {
   if (error.code === 'too_many_requests')
     return { field: 'current', name: 'throttled', minutes: Math.ceil((error.retryAfter ?? 60) / 60) };
   if (error.field !== 'password') throw error;
-  const [, name = 'broken'] = POLICY_PROBLEMS.find(([words]) => words.test(error.message)) ?? [];
-  return { field: 'password', name };
+  return { field: 'password', name: nameOfProblem(error.message) };
 }

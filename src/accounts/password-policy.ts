@@ -55,6 +55,18 @@ function problemOf(password: string, context: PasswordContext): string | undefin
   return undefined;
 }
 
+/** What is wrong with a password, in the words above, and the name that catalogues have for it. */
+const PROBLEMS = [
+  [/at least/, 'short'],
+  [/at most/, 'long'],
+  [/many people/, 'common'],
+  [/too close/, 'close'],
+] as const;
+
+export function nameOfProblem(message: string): string {
+  return PROBLEMS.find(([words]) => words.test(message))?.[1] ?? 'broken';
+}
+
 /** A word of the place alone, or with digits and signs around it, such as `Acme2026!`. */
 function isFromContext(folded: string, { email, words = [] }: PasswordContext): boolean {
   const [localPart = ''] = email.split('@');

@@ -8,8 +8,9 @@ export type Locale = (typeof LOCALES)[number];
 const LONGEST_WISH = 200;
 
 /**
- * The language of a request: `ui_locales` (OIDC Core §3.1.2.1: language tags, best first), then `Accept-Language`. A route that knows
- * the first from elsewhere than the query puts it in `ctx.state.uiLocales`.
+ * The language of a request: `ui_locales` (OIDC Core §3.1.2.1: language tags, best first), then what the person who is signed
+ * in has in their profile, then `Accept-Language`. Who knows the first from elsewhere than the query puts it in `ctx.state.uiLocales`, who
+ * knows the person puts theirs in `ctx.state.profileLocale`.
  */
 export function localeOf(ctx: Koa.Context): Locale {
   const wished = ctx.state.uiLocales ?? ctx.query.ui_locales;
@@ -18,6 +19,8 @@ export function localeOf(ctx: Koa.Context): Locale {
     const locale = localeNamed(tag);
     if (locale) return locale;
   }
+  const own = localeNamed(ctx.state.profileLocale);
+  if (own) return own;
   return (ctx.acceptsLanguages([...LOCALES]) || LOCALES[0]) as Locale;
 }
 

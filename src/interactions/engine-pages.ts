@@ -9,7 +9,7 @@ export interface EnginePagesOptions {
   views: Views;
   errors: ErrorAnswers;
   findClient: (clientId: string) => Promise<WaitingClient | undefined>;
-  findAccount: (accountId: string) => Promise<{ name: string; email: string } | undefined>;
+  findAccount: (accountId: string) => Promise<{ name: string; email: string; locale?: string | undefined } | undefined>;
 }
 
 /** Our pages in place of the engine's own. */
@@ -31,6 +31,7 @@ export function enginePages({ views, errors, findClient, findAccount }: EnginePa
     async logout(ctx, { action, xsrf }) {
       const { session } = ctx.oidc;
       const account = session?.accountId === undefined ? undefined : await findAccount(session.accountId);
+      ctx.state.profileLocale = account?.locale;
       await views.render(ctx, 'interaction/logout', {
         action,
         xsrf,

@@ -38,7 +38,9 @@ export interface InteractionRoutesOptions {
   /** What `acr` is when somebody has. */
   federatedAcr: string;
   findClient: (clientId: string) => Promise<WaitingClient | undefined>;
-  findAccount: (accountId: string) => Promise<{ id: string; name: string; email: string } | undefined>;
+  findAccount: (
+    accountId: string,
+  ) => Promise<{ id: string; name: string; email: string; locale?: string | undefined } | undefined>;
 }
 
 /** As long as browsers keep any cookie (RFC 6265bis §5.5). */
@@ -146,11 +148,13 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
     client: WaitingClient,
   ): Promise<Interaction> {
     const userAgent = ctx.get('User-Agent');
+    const account = session && (await options.findAccount(session.accountId));
+    ctx.state.profileLocale = account?.locale;
     return {
       uid,
       prompt: prompt.name as Interaction['prompt'],
       client: { ...client, clientHost: client.clientHost ?? hostOf(params.redirect_uri) },
-      account: session && (await options.findAccount(session.accountId)),
+      account,
       providers: isWanted(options.federatedAcr, prompt.details) ? await options.offeredProviders() : [],
       mustBeFresh: String(params.prompt).split(' ').includes('login') || params.max_age !== undefined,
       loginHint: typeof params.login_hint === 'string' ? params.login_hint.slice(0, 254) : undefined,

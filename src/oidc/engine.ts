@@ -162,6 +162,7 @@ export function createEngine(options: EngineOptions): Engine {
       if (wasReplaced(session)) return undefined;
       const account = accountId === undefined ? undefined : await settings.findProven(accountId, epoch);
       if (!account) return undefined;
+      ctx.state.profileLocale = account.locale;
       await options.noteVisit({ uid, accountId: account.id, ...sourceOf(ctx) });
       const isWordOfPartner = amr?.includes(AMR_SSO) === true;
       const hasNoProof = isWordOfPartner && !(await options.hasOwnProof(account));

@@ -1,6 +1,7 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
+import { nameOfProblem } from '../accounts/password-policy.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
@@ -41,7 +42,7 @@ export function setupRoutes({ issuer, setup, views }: { issuer: string; setup: S
       if (!(error instanceof AppError) || error.field === undefined) throw error;
       ctx.status = error.status;
       const { password: _, ...shown } = values;
-      await showForm(ctx, { code, values: shown, problems: { [error.field]: error.message } });
+      await showForm(ctx, { code, values: shown, problems: { [error.field]: problemWith(error) } });
     }
   });
 
@@ -50,6 +51,11 @@ export function setupRoutes({ issuer, setup, views }: { issuer: string; setup: S
   }
 
   return router;
+}
+
+/** By the name it has in the catalogue. */
+function problemWith({ field, message }: AppError): string {
+  return field === 'password' ? `account.security.problem.${nameOfProblem(message)}` : `setup.problems.${field}`;
 }
 
 function newAdministrator({ email, given_name, family_name, password }: Omit<SetupForm, 'code'>) {

@@ -175,6 +175,10 @@ onEachEngine((openStore) => {
         expect(response?.status, JSON.stringify(fields)).to.equal(400);
         expect(text).to.match(problem).and.to.contain('value="Ada"').and.not.to.contain(`value="${PASSWORD}"`);
       }
+      const body = new URLSearchParams({ ...FORM, code, password: 'short' });
+      const headers = { origin: app.issuer, accept: 'text/html', 'accept-language': 'fi' };
+      const finnish = await fetch(`${app.issuer}/setup`, { method: 'POST', headers, body });
+      expect(await finnish.text()).to.match(/id="password-problem">Käytä vähintään 8 merkkiä/);
       const { password: _, ...withoutPassword } = FORM;
       expect(await statusOf(post(app.issuer, { ...withoutPassword, code }))).to.equal(400);
       expect(await administrators()).to.deep.equal([]);
