@@ -94,7 +94,16 @@ export function createSchedule({ storage, now, log, lease: length = LEASE }: Sch
     }
   }
 
+  /** Gives the lease back when it is still ours. */
+  async function giveBack(name: string, { next }: { next?: number } = {}): Promise<void> {
+    await change(name, (lease) =>
+      lease?.holder === self ? { until: now(), nextAt: next ?? lease.nextAt } : undefined,
+    );
+  }
+
   async function perform({ name, run }: Work): Promise<void> {
+    // Told to stop while the claim was on its way: the round is still to be run, by whoever is free.
+    if (stopping.signal.aborted) return giveBack(name, { next: now() });
     const lost = new AbortController();
     const done = new AbortController();
     const kept = keep(name, { lost, done: done.signal });
@@ -106,7 +115,7 @@ export function createSchedule({ storage, now, log, lease: length = LEASE }: Sch
       done.abort();
       await kept;
     }
-    await change(name, (lease) => (lease?.holder === self ? { until: now(), nextAt: lease.nextAt } : undefined));
+    await giveBack(name);
   }
 
   /** Never rejects: a store out of reach is tried again. */

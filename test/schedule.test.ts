@@ -1,3 +1,4 @@
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { pino } from 'pino';
@@ -124,17 +125,28 @@ describe('recurring work', function () {
     });
 
     it('is told to end when the process stops, and waited for', async () => {
-      let [told, ended] = [false, false];
+      let [begun, ended] = [false, false];
       const { stop, storage } = await openSchedule(async (signal) => {
-        signal.addEventListener('abort', () => (told = true));
-        while (!told) await sleep(10);
+        begun = true;
+        await once(signal, 'abort');
         await sleep(300);
         await storage.put('written at the end', true);
         ended = true;
       });
-      await sleep(200);
+      await until(() => begun);
       await stop();
       expect(ended).to.equal(true);
+    });
+
+    it('does not begin once the process stops, and is at once due elsewhere', async () => {
+      let begun = 0;
+      const run = async () => void begun++;
+      const { stop } = await openSchedule(run, { seconds: 60 });
+      // Its claim is on its way to the store.
+      await stop();
+      expect(begun).to.equal(0);
+      await openSchedule(run, { seconds: 60 });
+      await until(() => begun === 1);
     });
 
     it('goes to another process at once when its own is stopped', async () => {
