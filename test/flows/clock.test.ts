@@ -13,15 +13,10 @@ import {
   type TestProcess,
   type TestStore,
 } from '../support/app.ts';
+import { clockAhead } from '../support/clock.ts';
 import { createFlows } from '../support/flow.ts';
 
 const DAY = 86_400;
-
-/** For a process whose wall clock is so many seconds ahead. */
-function clockAhead(seconds: number): NodeJS.ProcessEnv {
-  const shift = `const now=Date.now;Date.now=()=>now()+${seconds * 1000}`;
-  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(shift)}` };
-}
 
 onEachEngine((openStore) => {
   describe('when the clock of the machine is set', function () {

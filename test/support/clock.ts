@@ -1,4 +1,4 @@
-/** The clocks of this process, for tests that move one of them or both; `resetClocks` puts them right. */
+/** The clocks of this process, for tests that move one of them or both; `resetClocks` puts them right. And that of another process. */
 import { mock } from 'node:test';
 
 const realNow = process.hrtime.bigint.bind(process.hrtime);
@@ -17,4 +17,10 @@ export function passMonotonic(seconds: number): void {
 export function resetClocks(): void {
   mock.timers.reset();
   mock.restoreAll();
+}
+
+/** For a process whose wall clock is so many seconds ahead. */
+export function clockAhead(seconds: number): NodeJS.ProcessEnv {
+  const shift = `const now=Date.now;Date.now=()=>now()+${seconds * 1000}`;
+  return { NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(shift)}` };
 }
