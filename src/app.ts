@@ -81,6 +81,7 @@ import { introspectionRoutes } from './oidc/introspection-routes.ts';
 import { createIssueAccessToken } from './oidc/issue-access-token.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
 import { ACR_FEDERATED, ACR_PASSWORD, CONSOLE_CALLBACK, CONSOLE_CLIENT_ID, TRIAL_CALLBACK } from './oidc/provider.ts';
+import { acceptFormerSessionCookie } from './oidc/session-cookie.ts';
 import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
 import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
@@ -494,6 +495,7 @@ export async function createApp(
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
     .use(bearerCors({ below: '/api/' }))
     .use(plainBody) // not before what proxies ask with the headers of another request
+    .use(acceptFormerSessionCookie(issuer))
     .use(introspectionRoutes({ issuer, clients, verifier, judgeSecret, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
     .use(ssoRoutes({ partnerSignIn, tokens: ssoTokens, issue: issueAccessToken, sessions, throttle, audit }).routes())

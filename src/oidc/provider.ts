@@ -19,6 +19,7 @@ import { mergeWrites } from './merging.ts';
 import { keepOfflineAccess } from './offline-access.ts';
 import { type ConsentPolicy, createPrompts } from './prompts.ts';
 import { shareSuccessors, type UsedRefreshToken } from './refresh-tokens.ts';
+import { sessionCookieOf } from './session-cookie.ts';
 import { registerTokenExchange } from './token-exchange.ts';
 
 const MINUTE = 60;
@@ -177,7 +178,7 @@ export function createProvider(given: ProviderOptions): Provider {
 
     cookies: {
       names: {
-        session: cookieName(issuer, secure ? '__Host-latchkey' : 'latchkey'),
+        session: sessionCookieOf(issuer),
         interaction: cookieName(issuer, secure ? '__Secure-latchkey-interaction' : 'latchkey-interaction'),
         resume: cookieName(issuer, secure ? '__Secure-latchkey-resume' : 'latchkey-resume'),
       },
