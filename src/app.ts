@@ -366,7 +366,11 @@ export async function createApp(
       return verified && asEngineToken(verified);
     },
   });
-  const outbound = createOutbound({ allow: config.outboundAllow });
+  const guard = {
+    allow: config.outboundAllow,
+    warn: (message: string) => log.warn({ setting: 'OUTBOUND_ALLOW' }, message),
+  };
+  const outbound = createOutbound(guard);
   const issueAccessToken = createIssueAccessToken({ storage, now: wallClock, adapter });
   const welcome = createWelcome({ storage, accounts, links, audit });
   const identify = createIdentify({ links, accounts, welcome });
@@ -376,7 +380,7 @@ export async function createApp(
     identityProviders,
     providerTokens: createProviderTokens({
       now,
-      request: createOutbound({ allow: config.outboundAllow, timeout: 2.5 }),
+      request: createOutbound({ ...guard, timeout: 2.5 }),
       secretOf: identityProviders.secretOf,
     }),
     identify,

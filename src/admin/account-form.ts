@@ -10,6 +10,7 @@ const checked = z.union([z.string(), z.array(z.string())]).transform((names) => 
 export const AccountForm = z.object({
   form: text(64),
   email: text(1000),
+  email_verified: z.enum(['yes', '']).default(''),
   given_name: text(1000),
   family_name: text(1000),
   password: text(1000),
@@ -26,6 +27,7 @@ export function emptyAccountForm(): AccountForm {
 export function fillFromAccount(account: Account): AccountForm {
   return AccountForm.parse({
     email: account.email,
+    email_verified: account.emailVerified ? 'yes' : '',
     given_name: account.givenName,
     family_name: account.familyName,
     organization: account.organizationId,
@@ -39,9 +41,11 @@ export function newAccountOf(sent: AccountForm): NewAccount {
 }
 
 export function changesOf(sent: AccountForm): Pick<AccountChanges, 'givenName' | 'familyName' | 'organizationId'> & {
+  emailVerified: boolean;
   permissions: string[];
 } {
   return {
+    emailVerified: sent.email_verified === 'yes',
     givenName: filled(sent.given_name),
     familyName: filled(sent.family_name),
     organizationId: filled(sent.organization),

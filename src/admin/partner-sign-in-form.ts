@@ -16,6 +16,7 @@ export const PartnerSignInForm = z.object({
   email_domains: z.string().default(''),
   next_origins: z.string().default(''),
   creates_people: z.enum(['yes', 'no']).default('no'),
+  vouches_for_email: z.enum(['yes', 'no']).default('no'),
   rate_per_minute: z.string().max(20).default(''),
 });
 export type PartnerSignInForm = z.infer<typeof PartnerSignInForm>;
@@ -34,19 +35,21 @@ const FIELD_OF: Record<string, keyof PartnerSignInForm> = {
   emailDomains: 'email_domains',
   nextOrigins: 'next_origins',
   createsPeople: 'creates_people',
+  vouchesForEmail: 'vouches_for_email',
   ratePerMinute: 'rate_per_minute',
 };
 
 /** The form as it would have to be sent; for an app that may not yet, what is usual. */
 export function fillFrom({ sso, organizationId }: Client): PartnerSignInForm {
   const usual = PartnerSignIn.parse({ organizationIds: ['none'] });
-  const { emailDomains = [], nextOrigins, permissions, createsPeople, ratePerMinute } = sso ?? usual;
+  const { emailDomains = [], nextOrigins, permissions, createsPeople, vouchesForEmail, ratePerMinute } = sso ?? usual;
   return PartnerSignInForm.parse({
     organization: sso?.organizationIds ?? [organizationId ?? []].flat(),
     permission: permissions,
     email_domains: emailDomains.join('\n'),
     next_origins: nextOrigins.join('\n'),
     creates_people: createsPeople ? 'yes' : 'no',
+    vouches_for_email: vouchesForEmail ? 'yes' : 'no',
     rate_per_minute: String(ratePerMinute),
   });
 }
@@ -59,6 +62,7 @@ export function ceilingOf(sent: PartnerSignInForm): z.input<typeof PartnerSignIn
     permissions: sent.permission,
     nextOrigins: linesOf(sent.next_origins),
     createsPeople: sent.creates_people === 'yes',
+    vouchesForEmail: sent.vouches_for_email === 'yes',
     ratePerMinute: Number(sent.rate_per_minute),
     ...(emailDomains.length > 0 ? { emailDomains } : {}),
   };

@@ -70,6 +70,7 @@ export function appCommands(shell: Shell): void {
     .option('--next-origin <origin>', 'where a sign-in may lead to; may be repeated', collect, [])
     .option('--email-domain <domain>', "that people's e-mails must end in; may be repeated", collect)
     .option('--existing-people', 'makes no accounts', false)
+    .option('--vouches-for-email', 'the e-mails that it says are known to be those people’s', false)
     .option('--rate <number>', 'sign-ins a minute', Number)
     .action(on(allowPartnerSignIn));
   app
@@ -153,6 +154,7 @@ interface PartnerSignInOptions {
   nextOrigin: string[];
   emailDomain?: string[];
   existingPeople: boolean;
+  vouchesForEmail: boolean;
   rate?: number;
 }
 
@@ -170,6 +172,7 @@ async function allowPartnerSignIn(
       permissions: options.permission,
       nextOrigins: options.nextOrigin,
       createsPeople: !options.existingPeople,
+      vouchesForEmail: options.vouchesForEmail,
       ...(options.emailDomain && { emailDomains: options.emailDomain }),
       ...(options.rate !== undefined && { ratePerMinute: options.rate }),
     },
@@ -183,6 +186,7 @@ function shownSso(sso: Client['sso']): Result {
     email_domains: sso?.emailDomains,
     permissions: sso?.permissions,
     creates_people: sso?.createsPeople,
+    vouches_for_email: sso?.vouchesForEmail || undefined,
     next_origins: sso?.nextOrigins,
     rate_per_minute: sso?.ratePerMinute,
   };

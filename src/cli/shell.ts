@@ -2,9 +2,11 @@
  * How every command runs: it opens the store, does one thing, prints what came of it, and lets go. With `--json` that is exactly
  * one JSON value.
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type Directory, openDirectory } from '../app.ts';
 import { readConfig } from '../config.ts';
+import { AppError } from '../errors.ts';
 
 export type Result = Record<string, unknown>;
 type Run<Arguments extends unknown[]> = (directory: Directory, ...args: Arguments) => Promise<Result | Result[]>;
@@ -27,8 +29,10 @@ export function createShell(program: Command): Shell {
     print,
     on<Arguments extends unknown[]>(run: Run<Arguments>) {
       return async function runAndPrint(...args: unknown[]) {
-        const directory = await openDirectory(readConfig());
+        const config = readConfig();
+        const directory = await patiently(() => openDirectory(config));
         try {
+          await patiently(() => directory.storage.ping());
           // What commander hands over is what the command declares.
           print(await run(directory, ...(args as Arguments)));
         } finally {
@@ -37,6 +41,22 @@ export function createShell(program: Command): Shell {
       };
     },
   };
+}
+
+/** A busy machine takes longer to start a command than a store that is there takes to answer. */
+const PATIENCE_MS = 8_000;
+
+async function patiently<T>(attempt: () => Promise<T>): Promise<T> {
+  const until = performance.now() + PATIENCE_MS;
+  for (;;) {
+    try {
+      return await attempt();
+    } catch (error) {
+      const isOutage = error instanceof AppError && error.code === 'temporarily_unavailable';
+      if (!isOutage || performance.now() > until) throw error;
+      await sleep(200);
+    }
+  }
 }
 
 function inLines(result: Result): string {

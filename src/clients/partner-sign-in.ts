@@ -10,7 +10,11 @@ const Origin = z.string().transform((text, context) => {
     url && !text.includes('*') && `${url.origin}/` === url.href && (text === url.href || `${text}/` === url.href);
   if (isBare && (url.protocol === 'https:' || (url.protocol === 'http:' && isLoopback(url.hostname))))
     return url.origin;
-  context.addIssue('must be an https origin such as https://app.example.com');
+  context.addIssue(
+    text.includes('*')
+      ? 'must be written out in full: there are no wildcards'
+      : 'must be an https origin such as https://app.example.com',
+  );
   return z.NEVER;
 });
 
@@ -24,6 +28,8 @@ export const PartnerSignIn = z.object({
   permissions: z.array(z.string()).max(200).default([]),
   /** Whether it may make accounts for people who have none. */
   createsPeople: z.boolean().default(true),
+  /** Whether the e-mails that it says are known to be those people's. */
+  vouchesForEmail: z.boolean().default(false),
   /** Where a sign-in may lead to, beside the origins of its redirect URIs. */
   nextOrigins: z.array(Origin).max(100).default([]),
   /** How many sign-ins it may ask for in a minute. */

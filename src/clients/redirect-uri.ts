@@ -3,6 +3,7 @@ import { isLoopback } from '../config.ts';
 /** What may be wrong with a URI that an app wants registered, in words for whoever sent it. */
 const FAULTS = {
   not_absolute: 'is not an absolute URL',
+  wildcard: 'must be written out in full: there are no wildcards, and every * is one',
   characters: 'has characters that no redirect URI may have, or is too long',
   fragment: 'must not have a fragment (RFC 6749 §3.1.2)',
   credentials: 'must not have a user name or password',
@@ -14,9 +15,10 @@ export type RedirectUriFault = keyof typeof FAULTS;
 /** Undefined when nothing is. */
 export function redirectUriFault(uri: string): RedirectUriFault | undefined {
   const url = URL.parse(uri);
+  if (uri.includes('*')) return 'wildcard';
   if (!url) return 'not_absolute';
   // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
-  if (uri.length > 2000 || /[\s\u0000-\u001f\u007f*\\]/.test(uri)) return 'characters';
+  if (uri.length > 2000 || /[\s\u0000-\u001f\u007f\\]/.test(uri)) return 'characters';
   if (uri.includes('#')) return 'fragment';
   if (url.username || url.password) return 'credentials';
   if (url.protocol === 'https:') return undefined;

@@ -6,6 +6,7 @@
 import type { LookupAddress } from 'node:dns';
 import { lookup } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
+import { LRUCache } from 'lru-cache';
 import type { buildConnector, Dispatcher } from 'undici';
 import { addressList, contains, isPublicAddress } from './public-address.ts';
 
@@ -22,6 +23,8 @@ export interface OutboundOptions {
   maxBytes?: number;
   /** All addresses of a host name; the system's resolver by default. */
   resolve?: (hostname: string) => Promise<LookupAddress[]>;
+  /** Hears of a host that may not be reached; once a minute for each. */
+  warn?: (message: string) => void;
 }
 
 export type OutboundFailure = 'forbidden' | 'timeout' | 'too_large' | 'unreachable';
@@ -42,8 +45,16 @@ const CONNECTIONS_PER_HOST = 16;
 const IDLE_MS = 4_000;
 
 export function createOutbound(options: OutboundOptions): Outbound {
-  const { timeout = 3, maxBytes = 64 * 1024 } = options;
+  const { timeout = 3, maxBytes = 64 * 1024, warn = () => undefined } = options;
+  const warned = new LRUCache<string, true>({ max: 100, ttl: 60_000 });
   let dispatcher: Promise<Dispatcher> | undefined;
+
+  /** Whoever chose the host is told no more than that it cannot be reached, so the operator must be. */
+  function warnOnce(host: string, message: string): void {
+    if (warned.has(host)) return;
+    warned.set(host, true);
+    warn(message);
+  }
 
   async function answerOf(url: URL, init: OutboundInit, signal: AbortSignal): Promise<Response> {
     // Loaded when first needed: 14 MB that a server without outgoing requests does without.
@@ -74,7 +85,9 @@ export function createOutbound(options: OutboundOptions): Outbound {
     } catch (error) {
       init.signal?.throwIfAborted();
       if (deadline.aborted) throw new OutboundError('timeout', `${url.host} took longer than ${timeout} s`, error);
-      throw refusalIn(error) ?? new OutboundError('unreachable', `${url.host} could not be reached`, error);
+      const refused = refusalIn(error);
+      if (refused?.reason === 'forbidden') warnOnce(url.host, refused.message);
+      throw refused ?? new OutboundError('unreachable', `${url.host} could not be reached`, error);
     }
   };
 }
@@ -124,7 +137,7 @@ function permitted(mayReach: MayReach, resolve = allAddresses): LookupFunction {
     resolve(hostname).then(
       (addresses) => {
         const reachable = addresses.filter(({ address }) => mayReach(address));
-        callback(reachable.length > 0 ? null : refusal(hostname), reachable);
+        callback(reachable.length > 0 ? null : refusal(hostname, addresses), reachable);
       },
       (error: NodeJS.ErrnoException) => callback(error, []),
     );
@@ -135,8 +148,9 @@ function allAddresses(hostname: string): Promise<LookupAddress[]> {
   return lookup(hostname, { all: true });
 }
 
-function refusal(host: string): OutboundError {
-  const message = `${host} is not a public address reached over https, nor one that OUTBOUND_ALLOW names`;
+function refusal(host: string, addresses: readonly LookupAddress[] = []): OutboundError {
+  const at = addresses.length === 0 ? '' : ` (${addresses.map(({ address }) => address).join(', ')})`;
+  const message = `${host}${at} is not a public address reached over https, nor one that OUTBOUND_ALLOW names`;
   return new OutboundError('forbidden', message);
 }
 

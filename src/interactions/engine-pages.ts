@@ -1,4 +1,5 @@
 import type { KoaContextWithOIDC } from 'oidc-provider';
+import { cleanLine } from '../accounts/text.ts';
 import type { ErrorAnswers } from '../http/errors.ts';
 import type { Views } from '../http/views.ts';
 import { type EnginePages, ROUTES } from '../oidc/provider.ts';
@@ -16,13 +17,26 @@ export interface EnginePagesOptions {
 export function enginePages({ views, errors, findClient, findAccount }: EnginePagesOptions): EnginePages {
   const clientOf = ({ oidc }: KoaContextWithOIDC) => (oidc.client ? findClient(oidc.client.clientId) : undefined);
 
+  /** A URI that is not registered: which one, and at whose app. Shown as text, and never gone to. */
+  async function mismatchIn(ctx: KoaContextWithOIDC, { name, error_description: said }: EngineError) {
+    const parameter =
+      name === 'InvalidRedirectUri'
+        ? 'redirect_uri'
+        : /^post_logout_redirect_uri not registered/.exec(said ?? '') && 'post_logout_redirect_uri';
+    const sent = parameter && ctx.oidc.params?.[parameter];
+    const client = parameter && (await clientOf(ctx));
+    if (typeof sent !== 'string' || !client) return undefined;
+    const uri = cleanLine(sent, 300);
+    return `${parameter} ${JSON.stringify(uri)} is not registered for the app ${JSON.stringify(client.name)}; every character counts`;
+  }
+
   return {
     async error(ctx, out, cause) {
       const code = CODE_OF_ERROR[cause.name] ?? out.error;
       await errors.renderPage(ctx, {
         code,
         status: ctx.status,
-        detail: out.error_description,
+        detail: (await mismatchIn(ctx, cause)) ?? out.error_description,
         cause: ctx.status >= 500 ? cause : undefined,
         wayOn: ctx.oidc.route === 'end_session_confirm' ? { href: ROUTES.end_session } : siteOf(await clientOf(ctx)),
       });
@@ -54,6 +68,11 @@ export function enginePages({ views, errors, findClient, findAccount }: EnginePa
       await views.render(ctx, 'interaction/logged-out', { client: await clientOf(ctx) });
     },
   };
+}
+
+interface EngineError {
+  name: string;
+  error_description?: string;
 }
 
 /** Failures that the error page has words of its own for, by the engine's class name. */

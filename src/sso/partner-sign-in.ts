@@ -34,6 +34,10 @@ export interface Person {
   permissions?: string[] | undefined;
 }
 
+interface Changes
+  extends Omit<Person, 'email' | 'permissions'>,
+    Partial<Pick<Account, 'permissions' | 'given' | 'emailVerified'>> {}
+
 /** What an app says of its user, as it says it. */
 export interface Told extends Omit<Person, 'givenName' | 'familyName'> {
   givenName?: unknown;
@@ -115,7 +119,8 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     if (!client.sso.createsPeople)
       throw denied('there is no account with this e-mail, and your app may not make accounts');
     const { email, givenName, familyName } = person;
-    return accounts.create({ email, givenName, familyName, organizationId }, origin).catch((error) => {
+    const emailVerified = client.sso.vouchesForEmail;
+    return accounts.create({ email, emailVerified, givenName, familyName, organizationId }, origin).catch((error) => {
       if (error instanceof AppError && error.code === 'conflict') return undefined;
       throw error;
     });
@@ -146,7 +151,8 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       (current) => {
         refuseOthers(current, client.sso, organizationId);
         const gift = wanted && giving(current, client.id, { wanted, keptBefore });
-        return changesTo(current, { ...names, ...gift });
+        const emailVerified = current.emailVerified || client.sso.vouchesForEmail;
+        return changesTo(current, { ...names, ...gift, emailVerified });
       },
       origin,
     );
@@ -290,17 +296,14 @@ function giving(
 
 function changesTo(
   account: Account,
-  {
-    givenName,
-    familyName,
-    ...gift
-  }: Omit<Person, 'email' | 'permissions'> & Partial<Pick<Account, 'permissions' | 'given'>>,
+  { givenName, familyName, emailVerified = account.emailVerified, ...gift }: Changes,
 ) {
   const { permissions = account.permissions, given = account.given } = gift;
   const names = { givenName: givenName ?? account.givenName, familyName: familyName ?? account.familyName };
   const isSame = names.givenName === account.givenName && names.familyName === account.familyName;
   const isGiven = isDeepStrictEqual(given, account.given) && sameNames(permissions, account.permissions);
-  return isSame && isGiven ? undefined : { ...names, permissions, given };
+  const isUnchanged = isSame && isGiven && emailVerified === account.emailVerified;
+  return isUnchanged ? undefined : { ...names, permissions, given, emailVerified };
 }
 
 function sameNames(some: readonly string[], others: readonly string[]): boolean {
