@@ -62,7 +62,7 @@ export function ceilingOf(sent: PartnerSignInForm): z.input<typeof PartnerSignIn
     permissions: sent.permission,
     nextOrigins: linesOf(sent.next_origins),
     createsPeople: sent.creates_people === 'yes',
-    vouchesForEmail: sent.vouches_for_email === 'yes',
+    ...(sent.vouches_for_email === 'yes' ? { vouchesForEmail: true } : {}),
     ratePerMinute: Number(sent.rate_per_minute),
     ...(emailDomains.length > 0 ? { emailDomains } : {}),
   };

@@ -172,7 +172,7 @@ async function allowPartnerSignIn(
       permissions: options.permission,
       nextOrigins: options.nextOrigin,
       createsPeople: !options.existingPeople,
-      vouchesForEmail: options.vouchesForEmail,
+      ...(options.vouchesForEmail && { vouchesForEmail: true }),
       ...(options.emailDomain && { emailDomains: options.emailDomain }),
       ...(options.rate !== undefined && { ratePerMinute: options.rate }),
     },
@@ -186,7 +186,7 @@ function shownSso(sso: Client['sso']): Result {
     email_domains: sso?.emailDomains,
     permissions: sso?.permissions,
     creates_people: sso?.createsPeople,
-    vouches_for_email: sso?.vouchesForEmail || undefined,
+    vouches_for_email: sso?.vouchesForEmail,
     next_origins: sso?.nextOrigins,
     rate_per_minute: sso?.ratePerMinute,
   };

@@ -29,7 +29,7 @@ export const PartnerSignIn = z.object({
   /** Whether it may make accounts for people who have none. */
   createsPeople: z.boolean().default(true),
   /** Whether the e-mails that it says are known to be those people's. */
-  vouchesForEmail: z.boolean().default(false),
+  vouchesForEmail: z.literal(true).optional(),
   /** Where a sign-in may lead to, beside the origins of its redirect URIs. */
   nextOrigins: z.array(Origin).max(100).default([]),
   /** How many sign-ins it may ask for in a minute. */

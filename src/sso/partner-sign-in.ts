@@ -119,7 +119,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     if (!client.sso.createsPeople)
       throw denied('there is no account with this e-mail, and your app may not make accounts');
     const { email, givenName, familyName } = person;
-    const emailVerified = client.sso.vouchesForEmail;
+    const emailVerified = client.sso.vouchesForEmail === true;
     return accounts.create({ email, emailVerified, givenName, familyName, organizationId }, origin).catch((error) => {
       if (error instanceof AppError && error.code === 'conflict') return undefined;
       throw error;
@@ -151,7 +151,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       (current) => {
         refuseOthers(current, client.sso, organizationId);
         const gift = wanted && giving(current, client.id, { wanted, keptBefore });
-        const emailVerified = current.emailVerified || client.sso.vouchesForEmail;
+        const emailVerified = current.emailVerified || client.sso.vouchesForEmail === true;
         return changesTo(current, { ...names, ...gift, emailVerified });
       },
       origin,

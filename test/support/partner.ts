@@ -25,7 +25,6 @@ export async function partnerApp(directory: Directory, { sso, organizationId, ..
     organizationIds: [organization],
     permissions,
     createsPeople: true,
-    vouchesForEmail: false,
     nextOrigins: [],
     ratePerMinute: 10_000,
     ...sso,
