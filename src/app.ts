@@ -7,7 +7,7 @@ import Koa from 'koa';
 import type { Logger } from 'pino';
 import { deviceInWords } from './account-console/device.ts';
 import { accountConsoleRoutes } from './account-console/routes.ts';
-import { counts, displayName } from './accounts/account.ts';
+import { countsSession, displayName } from './accounts/account.ts';
 import { createAccounts } from './accounts/accounts.ts';
 import { createKnownBrowsers } from './accounts/known-browsers.ts';
 import { createPasswords } from './accounts/password.ts';
@@ -325,9 +325,9 @@ export async function createApp(
     const account = await accounts.findActive(accountId);
     return account && { id: account.id, name: displayName(account), email: account.email, locale: account.locale };
   };
-  const findProven = async (accountId: string, epoch: number | undefined) => {
+  const findProven = async (accountId: string, session: { uid: string; epoch?: number | undefined }) => {
     const account = await accounts.get(accountId);
-    return account && counts(account, 'sign-in', epoch) ? account : undefined;
+    return account && countsSession(account, session) ? account : undefined;
   };
   const findOrganization = async (id: string | undefined) => {
     const organization = id === undefined ? undefined : await organizations.get(id);

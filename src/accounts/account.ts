@@ -108,6 +108,8 @@ export const Account = Profile.extend({
    * they were proven under, and count while it is this one.
    */
   epoch: z.int().nonnegative().default(0),
+  /** The uid of the one session of the epoch before that goes on. */
+  keptSession: z.string().optional(),
   /** The epoch since which grants count: ending other sessions leaves what apps were given to keep. */
   grantsSince: z.int().nonnegative().default(0),
   /** The epoch since which personal tokens count: a new password ends none. */
@@ -127,6 +129,15 @@ export type ProofKind = 'sign-in' | 'grant' | 'token';
 export function counts(account: Account, kind: ProofKind, under = 0): boolean {
   const since = { 'sign-in': account.epoch, grant: account.grantsSince, token: account.tokensSince };
   return account.status === 'active' && under >= since[kind];
+}
+
+/** The same of a session, of which one may have been kept. */
+export function countsSession(
+  account: Account,
+  { uid, epoch = 0 }: { uid: string; epoch?: number | undefined },
+): boolean {
+  const isKept = uid === account.keptSession && epoch === account.epoch - 1;
+  return counts(account, 'sign-in', isKept ? account.epoch : epoch);
 }
 
 /** The permission every account has: to manage one's own personal tokens. */

@@ -223,7 +223,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
   ): Promise<Account> {
     const changed = await accounts.update(id, (account) => {
       assertProven(account, provenUnder);
-      return { ...ended(change(account), reach), updatedAt: now() };
+      return { ...ended(change(account), reach, keepSession), updatedAt: now() };
     });
     if (!changed) throw noSuchAccount();
     await endSessions(id, {
@@ -430,11 +430,12 @@ function within(permissions: readonly string[], given: Account['given']): Pick<A
 }
 
 /** The account with everything ended that was proven before. */
-function ended(account: Account, reach: Reach): Account {
+function ended(account: Account, reach: Reach, keptSession?: string): Account {
   const epoch = account.epoch + 1;
   return {
     ...account,
     epoch,
+    keptSession,
     ...(reach === 'sign-ins' ? {} : { grantsSince: epoch }),
     ...(reach === 'tokens' ? { tokensSince: epoch } : {}),
   };

@@ -160,7 +160,7 @@ export function createEngine(options: EngineOptions): Engine {
       const { accountId, loginTs = 0, uid, amr, epoch } = session as Session & { epoch?: number };
       // Only requests of apps may still be on their way with an id that has been replaced.
       if (wasReplaced(session)) return undefined;
-      const account = accountId === undefined ? undefined : await settings.findProven(accountId, epoch);
+      const account = accountId === undefined ? undefined : await settings.findProven(accountId, { uid, epoch });
       if (!account) return undefined;
       ctx.state.profileLocale = account.locale;
       await options.noteVisit({ uid, accountId: account.id, ...sourceOf(ctx) });

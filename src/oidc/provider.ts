@@ -100,7 +100,7 @@ export interface ProviderOptions {
   pages: EnginePages;
   findAccount: (accountId: string) => Promise<Account | undefined>;
   /** The same for somebody who proved who they are under an epoch: undefined when something has ended that since. */
-  findProven: (accountId: string, epoch: number | undefined) => Promise<Account | undefined>;
+  findProven: (accountId: string, session: { uid: string; epoch?: number | undefined }) => Promise<Account | undefined>;
   claims: (account: Account) => Promise<{ sub: string } & Record<string, unknown>>;
   loadExistingGrant: NonNullable<Configuration['loadExistingGrant']>;
   consent: ConsentPolicy;
@@ -212,7 +212,7 @@ export function createProvider(given: ProviderOptions): Provider {
     findAccount: async (ctx, accountId) => {
       const isOfSession = ctx.oidc.session?.accountId === accountId;
       const account = await (isOfSession
-        ? options.findProven(accountId, vouchedIn(ctx).epoch)
+        ? options.findProven(accountId, { uid: String(ctx.oidc.session?.uid), ...vouchedIn(ctx) })
         : options.findAccount(accountId));
       return account && { accountId, claims: async () => options.claims(account) };
     },

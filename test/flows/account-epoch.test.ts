@@ -1,9 +1,17 @@
 import { expect } from 'chai';
 import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
-import { onEachEngine, SECRET_KEY, startApp, type TestApp, type TestClient, type TestStore } from '../support/app.ts';
+import {
+  onEachEngine,
+  SECRET_KEY,
+  startApp,
+  startProcess,
+  type TestApp,
+  type TestClient,
+  type TestStore,
+} from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
-import { failWrites, holdWrite } from '../support/faulty-writes.ts';
+import { failWrites, holdWrite, nextKill } from '../support/faulty-writes.ts';
 import { createFlows, type Flows, OFFLINE, walk } from '../support/flow.ts';
 import { arrive, askAsPartner, loginPath, type Partner, partnerApp, ssoToken } from '../support/partner.ts';
 
@@ -221,7 +229,8 @@ onEachEngine((openStore) => {
       }
 
       it('has ended everything that it ends with its first write, and doing it again finishes it', async () => {
-        for (let kept = 0; ; kept++) {
+        let raisedAt: number | undefined;
+        for (let kept = 0; ; kept = nextKill(kept, raisedAt)) {
           const person = await newPerson();
           const browser = await signedIn(person);
           const begun: Attempt[] = [];
@@ -233,6 +242,7 @@ onEachEngine((openStore) => {
           const isWhole = !stop();
           const after = await app.directory.accounts.find(person.id);
           if (after.epoch > before.epoch) {
+            raisedAt ??= kept;
             await elsewhere.accounts.enable(person.id);
             expect(await Promise.all(begun.map((attempt) => attempt())), `after ${kept} writes`).to.deep.equal(
               begun.map(() => false),
@@ -360,6 +370,41 @@ onEachEngine((openStore) => {
       await signedIn(person);
     });
   });
+
+  it('ends on every process at once, and what is proven anew works there at once', async () => {
+    const other = await startProcess(store, { ISSUER: app.issuer });
+    const there = createFlows(app.issuer, other.url);
+    const acceptedThere = async (token: unknown) =>
+      (await fetch(`${other.url}/verify`, { headers: { authorization: `Bearer ${token}` } })).status === 200;
+    try {
+      const person = await newPerson();
+      const byPartner = async () =>
+        (await askAsPartner(other.url, 'access-token', partner, { email: person.email })).body.access_token;
+      const session = there.browser();
+      await walk(session, `${app.issuer}/account`, person);
+      const login = there.browser();
+      const { url } = await login.open((await there.start({ client })).url);
+      const { email, password } = person;
+      const posted = await login.request(url.href, { method: 'POST', body: new URLSearchParams({ email, password }) });
+      const tokens = [
+        (await there.tokens({ client, person, params: OFFLINE })).access_token,
+        await byPartner(),
+        await personalToken(session),
+      ];
+      expect(await Promise.all(tokens.map(acceptedThere))).to.deep.equal([true, true, true]);
+
+      await app.directory.accounts.endProven(person.id, 'tokens');
+      expect(await Promise.all(tokens.map(acceptedThere))).to.deep.equal([false, false, false]);
+      expect((await session.request('/account')).status).to.equal(302);
+      expect(codeIn(await login.open(String(posted.headers.get('location'))))).to.equal(null);
+
+      // The grant that this process remembers for its partner has ended with the rest.
+      expect(await acceptedThere(await byPartner())).to.equal(true);
+      expect(await acceptedThere((await there.tokens({ client, person })).access_token)).to.equal(true);
+    } finally {
+      await other.kill('SIGKILL');
+    }
+  }).timeout(30_000);
 
   it('lets the session in which a password was changed go on', async () => {
     const person = await newPerson();

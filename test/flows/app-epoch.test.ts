@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
 import { onEachEngine, SECRET_KEY, startApp, type TestApp, type TestStore } from '../support/app.ts';
-import { failWrites, holdWrite } from '../support/faulty-writes.ts';
+import { failWrites, holdWrite, nextKill } from '../support/faulty-writes.ts';
 import { createFlows, type Flows, OFFLINE } from '../support/flow.ts';
 import { arrive, askAsPartner, loginPath, type Partner, partnerApp, ssoToken } from '../support/partner.ts';
 
@@ -111,7 +111,8 @@ onEachEngine((openStore) => {
 
   for (const [act, { run, again }] of Object.entries(acts)) {
     it(`has nothing that it had before, once it ${act} and may again, wherever a process was killed`, async () => {
-      for (let kept = 0; ; kept++) {
+      let raisedAt: number | undefined;
+      for (let kept = 0; ; kept = nextKill(kept, raisedAt)) {
         const { client, person } = await newApp();
         const begun: [string, Attempt][] = [];
         for (const [name, credential] of Object.entries(credentials))
@@ -122,6 +123,7 @@ onEachEngine((openStore) => {
         const isWhole = !stop();
         const after = await elsewhere.clients.find(client.id);
         if (after.epoch > before.epoch) {
+          raisedAt ??= kept;
           await again(elsewhere, client);
           for (const [name, attempt] of begun) expect(await attempt(), `${name}, after ${kept} writes`).to.equal(false);
         } else expect(after, `after ${kept} writes`).to.deep.equal(before);

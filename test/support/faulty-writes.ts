@@ -29,6 +29,11 @@ export function failWrites(storage: Storage, { after }: { after: number }): () =
   };
 }
 
+/** After how many writes to kill next: once the act has happened, what is left is cleaning up, which is long and all alike. */
+export function nextKill(kept: number, raisedAt: number | undefined): number {
+  return raisedAt !== undefined && kept > raisedAt + 2 ? Number.POSITIVE_INFINITY : kept + 1;
+}
+
 /** Holds the n-th write, and with it the request that wants it. */
 export function holdWrite(storage: Storage, n: number, isMeant: (key: string) => boolean = () => true) {
   const [reached, released] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
