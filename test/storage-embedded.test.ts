@@ -1,9 +1,10 @@
-import { execFileSync } from 'node:child_process';
+import { execFile, execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { promisify } from 'node:util';
 import type { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
 import type { AppError } from '../src/errors.ts';
@@ -181,6 +182,24 @@ describe('storage: the embedded file', () => {
     await sleep(300);
     for (const key of ['taken', 'deleted', 'kept', 'counted']) expect(await storage.get(key), key).to.equal(1);
     for (let n = 0; n < 10; n++) expect(await storage.get(`new ${n}`)).to.equal(undefined);
+  });
+
+  it('closes while it writes, in a process that nothing else keeps alive', async () => {
+    const program = join(directory, 'program.mjs');
+    writeFileSync(
+      program,
+      `import { createEmbeddedStorage } from ${JSON.stringify(new URL('../src/storage/embedded.ts', import.meta.url))};
+      const now = () => Math.floor(Date.now() / 1000);
+      const storage = createEmbeddedStorage({ directory: ${JSON.stringify(directory)}, now });
+      void storage.put('a', 1);
+      await storage.close();
+      console.log('closed');`,
+    );
+    for (let time = 0; time < 5; time++) {
+      const { stdout, stderr } = await promisify(execFile)(process.execPath, [program]);
+      expect(stdout, stderr).to.equal('closed\n');
+    }
+    expect(await openAt(directory).get('a')).to.equal(1);
   });
 
   it('outlives its writer thread: what was under way is refused, later writes work', async () => {

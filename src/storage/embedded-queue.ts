@@ -86,7 +86,7 @@ export function createWriteQueue(file: string): WriteQueue {
     sent.delete(id);
     clearTimeout(request.timer);
     inFlight -= request.waiting.length;
-    if (sent.size === 0) thread?.unref();
+    if (sent.size === 0 && !closed) thread?.unref(); // who closes waits for its end
     return request.waiting;
   }
 
