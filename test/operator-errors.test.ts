@@ -52,13 +52,6 @@ describe('an error', function () {
     expect(JSON.parse(line).detail).to.contain('https://evil.example/').and.to.contain('Ledger');
   });
 
-  it('of a post-logout redirect URI names it too', async () => {
-    const client = await app.client({ name: 'Bye' });
-    const query = new URLSearchParams({ client_id: client.id, post_logout_redirect_uri: 'https://bye.example/out' });
-    const { text } = await visitor().open(`/identity/logout?${query}`);
-    expect(text).to.contain('https://bye.example/out').and.to.contain('Bye');
-  });
-
   it('of a provider on a private address is one line of the log, with the address and the setting', async () => {
     const { id } = await app.directory.identityProviders.create({
       id: `inside${Math.round(performance.now())}`,

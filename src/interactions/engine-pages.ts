@@ -17,17 +17,13 @@ export interface EnginePagesOptions {
 export function enginePages({ views, errors, findClient, findAccount }: EnginePagesOptions): EnginePages {
   const clientOf = ({ oidc }: KoaContextWithOIDC) => (oidc.client ? findClient(oidc.client.clientId) : undefined);
 
-  /** A URI that is not registered: which one, and at whose app. Shown as text, and never gone to. */
-  async function mismatchIn(ctx: KoaContextWithOIDC, { name, error_description: said }: EngineError) {
-    const parameter =
-      name === 'InvalidRedirectUri'
-        ? 'redirect_uri'
-        : /^post_logout_redirect_uri not registered/.exec(said ?? '') && 'post_logout_redirect_uri';
-    const sent = parameter && ctx.oidc.params?.[parameter];
-    const client = parameter && (await clientOf(ctx));
+  /** A redirect URI that is not registered: which one, and at whose app. Shown as text, and never gone to. */
+  async function mismatchIn(ctx: KoaContextWithOIDC, { name }: Error): Promise<string | undefined> {
+    const sent = ctx.oidc.params?.redirect_uri;
+    const client = name === 'InvalidRedirectUri' ? await clientOf(ctx) : undefined;
     if (typeof sent !== 'string' || !client) return undefined;
-    const uri = cleanLine(sent, 300);
-    return `${parameter} ${JSON.stringify(uri)} is not registered for the app ${JSON.stringify(client.name)}; every character counts`;
+    const uri = JSON.stringify(cleanLine(sent, 300));
+    return `redirect_uri ${uri} is not registered for the app ${JSON.stringify(client.name)}; every character counts`;
   }
 
   return {
@@ -68,11 +64,6 @@ export function enginePages({ views, errors, findClient, findAccount }: EnginePa
       await views.render(ctx, 'interaction/logged-out', { client: await clientOf(ctx) });
     },
   };
-}
-
-interface EngineError {
-  name: string;
-  error_description?: string;
 }
 
 /** Failures that the error page has words of its own for, by the engine's class name. */
