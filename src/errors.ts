@@ -34,9 +34,14 @@ export interface WayOn {
   app?: string | undefined;
 }
 
+/** What is wrong with a field, for pages, which say it in the words of their language. */
+export type Reason = 'short' | 'long' | 'common' | 'close' | 'broken';
+
 export interface ErrorDetails {
   /** The input field at fault, by its wire name. */
   field?: string;
+  /** What is wrong with it, where there is more than one thing. */
+  reason?: Reason;
   /** Where who sees this as a page may go on; their account when absent. */
   wayOn?: WayOn | undefined;
   /** Whole seconds after which trying again makes sense (RFC 9110 §10.2.3). */
@@ -45,10 +50,11 @@ export interface ErrorDetails {
   cause?: unknown;
 }
 
-/** A failure the caller may see. Anything else that is thrown becomes `server_error` without its message. */
+/** A failure the caller may see; the message is for programs and their developers, in English. Anything else that is thrown becomes `server_error` without its message. */
 export class AppError extends Error {
   readonly code: ErrorCode;
   readonly field: string | undefined;
+  readonly reason: Reason | undefined;
   readonly retryAfter: number | undefined;
   readonly wayOn: WayOn | undefined;
 
@@ -57,6 +63,7 @@ export class AppError extends Error {
     this.name = 'AppError';
     this.code = code;
     this.field = details.field;
+    this.reason = details.reason;
     this.retryAfter = details.retryAfter;
     this.wayOn = details.wayOn;
   }

@@ -1,7 +1,6 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
-import { nameOfProblem } from '../accounts/password-policy.ts';
 import type { Audit, AuditEvent } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
@@ -120,5 +119,5 @@ function problemOf(error: unknown): PasswordProblem {
   if (error.code === 'too_many_requests')
     return { field: 'current', name: 'throttled', minutes: Math.ceil((error.retryAfter ?? 60) / 60) };
   if (error.field !== 'password') throw error;
-  return { field: 'password', name: nameOfProblem(error.message) };
+  return { field: 'password', name: error.reason ?? 'broken' };
 }

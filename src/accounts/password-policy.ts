@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { AppError } from '../errors.ts';
+import { AppError, type Reason } from '../errors.ts';
 
 const SHORTEST = 8;
 const LONGEST = 256;
@@ -38,33 +38,29 @@ export function normalizePassword(password: string): string | undefined {
  * @throws {AppError} `invalid_request` for the field `password`, saying why.
  */
 export function checkPassword(password: string, context: PasswordContext): void {
-  const problem = problemOf(password, context);
-  if (problem) throw new AppError('invalid_request', problem, { field: 'password' });
+  const reason = problemOf(password, context);
+  if (reason) throw new AppError('invalid_request', MESSAGES[reason], { field: 'password', reason });
 }
 
-function problemOf(password: string, context: PasswordContext): string | undefined {
-  if (password.length > LONGEST_INPUT) return `password must have at most ${LONGEST} characters`;
+const MESSAGES: Record<Reason, string> = {
+  short: `password must have at least ${SHORTEST} characters`,
+  long: `password must have at most ${LONGEST} characters`,
+  common: 'password is one that many people use; choose another one',
+  close: 'password is too close to your e-mail or a name everybody knows here',
+  broken: 'password has broken characters',
+};
+
+function problemOf(password: string, context: PasswordContext): Reason | undefined {
+  if (password.length > LONGEST_INPUT) return 'long';
   const normalized = normalizePassword(password);
-  if (normalized === undefined) return 'password has broken characters';
+  if (normalized === undefined) return 'broken';
   const length = [...normalized].length;
-  if (length < SHORTEST) return `password must have at least ${SHORTEST} characters`;
-  if (length > LONGEST) return `password must have at most ${LONGEST} characters`;
+  if (length < SHORTEST) return 'short';
+  if (length > LONGEST) return 'long';
   const folded = normalized.toLowerCase();
-  if (commonPasswords.has(folded)) return 'password is one that many people use; choose another one';
-  if (isFromContext(folded, context)) return 'password is too close to your e-mail or a name everybody knows here';
+  if (commonPasswords.has(folded)) return 'common';
+  if (isFromContext(folded, context)) return 'close';
   return undefined;
-}
-
-/** What is wrong with a password, in the words above, and the name that catalogues have for it. */
-const PROBLEMS = [
-  [/at least/, 'short'],
-  [/at most/, 'long'],
-  [/many people/, 'common'],
-  [/too close/, 'close'],
-] as const;
-
-export function nameOfProblem(message: string): string {
-  return PROBLEMS.find(([words]) => words.test(message))?.[1] ?? 'broken';
 }
 
 /** A word of the place alone, or with digits and signs around it, such as `Acme2026!`. */

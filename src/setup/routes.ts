@@ -1,7 +1,6 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
-import { nameOfProblem } from '../accounts/password-policy.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
@@ -54,8 +53,8 @@ export function setupRoutes({ issuer, setup, views }: { issuer: string; setup: S
 }
 
 /** By the name it has in the catalogue. */
-function problemWith({ field, message }: AppError): string {
-  return field === 'password' ? `account.security.problem.${nameOfProblem(message)}` : `setup.problems.${field}`;
+function problemWith({ field, reason = 'broken' }: AppError): string {
+  return field === 'password' ? `account.security.problem.${reason}` : `setup.problems.${field}`;
 }
 
 function newAdministrator({ email, given_name, family_name, password }: Omit<SetupForm, 'code'>) {
