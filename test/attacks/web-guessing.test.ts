@@ -118,13 +118,15 @@ onEachEngine((openStore) => {
     it('has few tries at one account from many addresses, as many as at one that does not exist', async () => {
       const { email } = await target.person();
       const forms = await Promise.all([openLogin(target), openLogin(target)]);
-      const allFrom = (addressOf: (n: number) => string, at: string) =>
-        Promise.all(
-          Array.from(
-            { length: 300 },
-            (_, n) => forms[n % 2]?.({ email: at, from: addressOf(n % 60) }) as Promise<Answer>,
-          ),
-        );
+      /** From 60 addresses at once, five times. */
+      const allFrom = async (addressOf: (n: number) => string, at: string) => {
+        const answers: Answer[] = [];
+        for (let wave = 0; wave < 5; wave++) {
+          const guesses = Array.from({ length: 60 }, async (_, n) => forms[n % 2]?.({ email: at, from: addressOf(n) }));
+          answers.push(...((await Promise.all(guesses)) as Answer[]));
+        }
+        return answers;
+      };
       for (const at of [email, 'nobody-at-all@example.com']) {
         const answers = await allFrom((n) => `198.51.100.${n}`, at);
         expect(count(answers, 401), at).to.equal(20);
@@ -169,7 +171,7 @@ onEachEngine((openStore) => {
       for (let n = 0; n < 20; n++) await stranger({ email: person.email, from: `203.0.113.${120 + (n % 10)}` });
 
       const login = await openLogin(target, target.browser());
-      const tryWith = (cookie: string) => login({ ...person, from: '203.0.113.201', cookie });
+      const tryWith = (cookie: string, form = login) => form({ ...person, from: '203.0.113.201', cookie });
       const [browser = '', proof = ''] = kept.split('.');
       for (const cookie of [
         `${'x'.repeat(22)}.${proof}`,
@@ -182,7 +184,8 @@ onEachEngine((openStore) => {
         expect((await tryWith(cookie)).status, cookie).to.equal(429);
       expect((await tryWith(kept)).status, 'itself').to.equal(303);
       await target.directory.accounts.setPassword(person.id, PASSWORD);
-      expect((await tryWith(kept)).status, 'after another password').to.equal(429);
+      const another = await openLogin(target, target.browser());
+      expect((await tryWith(kept, another)).status, 'after another password').to.equal(429);
     });
   });
 });
@@ -230,14 +233,15 @@ describe('an attacker of e-mails and passwords', () => {
 
   it('is nobody else by an e-mail that looks or folds like theirs', async () => {
     await target.person({ email: 'admin@example.com' });
-    expect((await tryTo({ email: 'Admin@Example.COM' })).status, 'another case').to.equal(303);
+    // The name system knows these domains as the same one.
+    for (const email of ['Admin@Example.COM', 'admin@example\u3002com'])
+      expect((await tryTo({ email })).status, email).to.equal(303);
     const others = [
       'ADM\u0130N@example.com',
       'adm\u0131n@example.com',
       '\uff41dmin@example.com',
       'admin\uff20example.com',
       'admin@example.com.',
-      'admin@example\u3002com',
       'admin@example.com\r\nBcc: x',
       'admin@example.com\0',
       ' admin@example.com',
