@@ -37,6 +37,7 @@ import { bearerCors } from './http/bearer-cors.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createInProcess } from './http/in-process.ts';
+import { createNameResolver, type ResolveName } from './http/name-resolver.ts';
 import { createOutbound } from './http/outbound.ts';
 import { plainBody } from './http/plain-body.ts';
 import { createThrottle } from './http/rate-limit.ts';
@@ -293,10 +294,11 @@ export async function createApp(
   const views = await createViews({ directory: VIEWS, assets });
   const errors = createErrorAnswers({ views, log });
   const judgeSecret = createJudgeSecret(throttle);
+  const resolve = createNameResolver();
   const mail = createMail({
     queue: createMailQueue({ storage, sealing, now }),
     compose: createComposer({ view: views.compose, issuer, now }),
-    deliver: openDelivery(config, log),
+    deliver: openDelivery(config, { log, resolve }),
     throttle,
     now,
     log,
@@ -368,6 +370,7 @@ export async function createApp(
   });
   const guard = {
     allow: config.outboundAllow,
+    resolve,
     warn: (message: string) => log.warn({ setting: 'OUTBOUND_ALLOW' }, message),
   };
   const outbound = createOutbound(guard);
@@ -612,7 +615,10 @@ export async function createApp(
   };
 }
 
-function openDelivery({ smtpUrl, storeUrl, issuer, mailFrom: from }: Config, log: Logger): Deliver {
-  if (smtpUrl !== undefined) return createSmtpDelivery({ smtpUrl, issuer, from });
+function openDelivery(
+  { smtpUrl, storeUrl, issuer, mailFrom: from }: Config,
+  { log, resolve }: { log: Logger; resolve: ResolveName },
+): Deliver {
+  if (smtpUrl !== undefined) return createSmtpDelivery({ smtpUrl, issuer, from, findHost: resolve });
   return createOutbox({ directory: join(directoryOf(storeUrl) ?? 'data', 'outbox'), issuer, from, log });
 }

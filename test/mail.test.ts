@@ -470,7 +470,7 @@ describe('mail', () => {
         'smtp://a:secret@host?from=x@y.example%0d%0aBcc:z@y.example',
         'smtp://a:secret@host?from=a@y.example,b@y.example',
       ]) {
-        expect(() => createSmtpDelivery({ smtpUrl, issuer: ISSUER }), smtpUrl)
+        expect(() => createSmtpDelivery({ smtpUrl, issuer: ISSUER, findHost: async () => undefined }), smtpUrl)
           .to.throw(/^SMTP_URL.+$/)
           .with.property('message')
           .that.does.not.contain('secret');

@@ -4,10 +4,10 @@
  * redirect is followed.
  */
 import type { LookupAddress } from 'node:dns';
-import { lookup } from 'node:dns/promises';
 import { isIP, type LookupFunction } from 'node:net';
 import { LRUCache } from 'lru-cache';
 import type { buildConnector, Dispatcher } from 'undici';
+import { createNameResolver, type ResolveName } from './name-resolver.ts';
 import { addressList, contains, isPublicAddress } from './public-address.ts';
 
 /** `fetch`, as far as these requests need it. The body of the answer is there already. @throws {OutboundError} */
@@ -21,8 +21,8 @@ export interface OutboundOptions {
   timeout?: number;
   /** The largest body taken, in bytes after decompression. */
   maxBytes?: number;
-  /** All addresses of a host name; the system's resolver by default. */
-  resolve?: (hostname: string) => Promise<LookupAddress[]>;
+  /** What finds the addresses of a host name. Shared, it also shares what it remembers. */
+  resolve?: ResolveName;
   /** Hears of a host that may not be reached; once a minute for each. */
   warn?: (message: string) => void;
 }
@@ -102,12 +102,13 @@ function webUrl(target: string | URL): URL {
 }
 
 async function createDispatcher(options: OutboundOptions & { timeout: number }): Promise<Dispatcher> {
+  const { resolve = createNameResolver() } = options;
   const { Agent, buildConnector } = await import('undici');
   const allowed = addressList(options.allow);
   const isAllowed: MayReach = (address) => contains(allowed, address);
   const settings = { timeout: options.timeout * 1000, allowH2: false, autoSelectFamily: true };
   const connectorFor = (mayReach: MayReach) =>
-    refuseAddresses(mayReach, buildConnector({ ...settings, lookup: permitted(mayReach, options.resolve) }));
+    refuseAddresses(mayReach, buildConnector({ ...settings, lookup: permitted(mayReach, resolve) }));
 
   const plain = connectorFor(isAllowed);
   const secure = connectorFor((address) => isAllowed(address) || isPublicAddress(address));
@@ -132,7 +133,7 @@ function refuseAddresses(mayReach: MayReach, connect: buildConnector.connector):
 }
 
 /** Looks a name up once; what is judged here is what is connected to. */
-function permitted(mayReach: MayReach, resolve = allAddresses): LookupFunction {
+function permitted(mayReach: MayReach, resolve: ResolveName): LookupFunction {
   return (hostname, _options, callback) => {
     resolve(hostname).then(
       (addresses) => {
@@ -142,10 +143,6 @@ function permitted(mayReach: MayReach, resolve = allAddresses): LookupFunction {
       (error: NodeJS.ErrnoException) => callback(error, []),
     );
   };
-}
-
-function allAddresses(hostname: string): Promise<LookupAddress[]> {
-  return lookup(hostname, { all: true });
 }
 
 function refusal(host: string, addresses: readonly LookupAddress[] = []): OutboundError {

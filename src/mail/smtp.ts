@@ -15,6 +15,8 @@ export interface SmtpOptions {
   issuer: string;
   /** Absent: what the URL says, else an address of the issuer's host. */
   from?: Mailbox | undefined;
+  /** Rejects when the server's name has no address. */
+  findHost: (hostname: string) => Promise<unknown>;
 }
 
 /**
@@ -22,7 +24,7 @@ export interface SmtpOptions {
  * A password, and all that goes to `smtps:`, travels only over TLS with a valid certificate; else TLS is used when it is offered.
  * @throws {Error} with one line for the operator when the URL cannot be used.
  */
-export function createSmtpDelivery({ smtpUrl, issuer, from }: SmtpOptions): Deliver {
+export function createSmtpDelivery({ smtpUrl, issuer, from, findHost }: SmtpOptions): Deliver {
   const server = parseUrl(smtpUrl);
   const sender = { from: from ?? { address: senderOf(server, issuer) }, domain: domainOf(issuer) };
   const connection = { ...connectionOf(server), connectionTimeout: HANDSHAKE_MS, socketTimeout: ANSWER_MS };
@@ -38,6 +40,8 @@ export function createSmtpDelivery({ smtpUrl, issuer, from }: SmtpOptions): Deli
       timer = allow(ANSWER_MS);
     });
     try {
+      // Else nodemailer would try the system's own way, which holds a thread for as long as nobody answers.
+      await findHost(connection.host);
       const envelope = { from: sender.from.address, to: [message.to] };
       await createTransport(connection).sendMail({ envelope, raw, signal: overdue.signal });
       return { kind: 'delivered' };

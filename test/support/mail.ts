@@ -6,6 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
 import { createAssets } from '../../src/http/assets.ts';
+import { createNameResolver } from '../../src/http/name-resolver.ts';
 import { createThrottle } from '../../src/http/rate-limit.ts';
 import { createViews } from '../../src/http/views.ts';
 import { createMail } from '../../src/mail/mail.ts';
@@ -51,7 +52,7 @@ export async function openPost(where: Where, clock: Clock = { time: 1_800_000_00
     deliver:
       smtpUrl === undefined
         ? createOutbox({ directory: outboxDirectory, issuer: ISSUER, log })
-        : createSmtpDelivery({ smtpUrl, issuer: ISSUER }),
+        : createSmtpDelivery({ smtpUrl, issuer: ISSUER, findHost: createNameResolver() }),
     throttle: createThrottle({ storage, now }),
     now,
     log,
