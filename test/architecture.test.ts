@@ -6,6 +6,8 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { expect } from 'chai';
 import { type Expression, parseSync, Visitor } from 'oxc-parser';
+import type { Kind } from '../src/identity-providers/kinds/kind.ts';
+import { KIND_NAMES, KINDS } from '../src/identity-providers/kinds/kinds.ts';
 
 /** Lowest first. A file imports from its own folder and from earlier rows; the others in its row are strangers. */
 const rows = [
@@ -117,6 +119,33 @@ function importsOf(file: string, source: string): Import[] {
   return found;
 }
 
+/** The kinds of identity providers, by name or by brand. */
+const brands = Object.values<Kind>(KINDS).flatMap(({ brand }) => brand ?? []);
+const namesKind = new RegExp(brands.join('|'), 'i');
+const isKind = (word: string) => namesKind.test(word) || (KIND_NAMES as string[]).includes(word);
+
+/** Where a file speaks of a kind, but in comments and in the paths of what it loads. */
+function kindsIn(file: string, source: string): string[] {
+  const found: string[] = [];
+  const note = (word: unknown) => {
+    if (typeof word === 'string' && isKind(word) && !/^\.{1,2}\//.test(word)) found.push(`${file}: ${word}`);
+  };
+  new Visitor({
+    // By its brand alone: the engine of the protocol calls its context `oidc`.
+    Identifier: ({ name }) => namesKind.test(name) && note(name),
+    Literal: ({ value }) => note(value),
+    TemplateElement: ({ value }) => note(value.raw),
+    ObjectExpression({ properties }) {
+      for (const property of properties)
+        if (property.type === 'Property' && property.key.type === 'Identifier') note(property.key.name);
+    },
+  }).visit(parseSync(file, source).program);
+  return found;
+}
+
+/** In a template, a style sheet or a script, where the name of a kind may be a part of another word. */
+const mentionsKind = new RegExp(`${namesKind.source}|["'\`-](${KIND_NAMES.join('|')})["'\`.]`, 'i');
+
 function isProcess(expression: Expression): boolean {
   return expression.type === 'Identifier' && expression.name === 'process';
 }
@@ -178,4 +207,53 @@ describe('the architecture', () => {
       expect(offencesOf(file, source)).to.deep.equal([]);
     });
   }
+});
+
+describe('a kind of identity providers', () => {
+  const listed = (folder: string) =>
+    readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) => posix.join(folder, name));
+
+  it('stands in its own file, in the list of kinds and in the words, and nowhere else', () => {
+    const files = listed('src').filter((file) => file.endsWith('.ts') && !file.includes('/kinds/'));
+    const views = listed('views').filter((file) => /\.(ejs|css|js|svg)$/.test(file));
+    expect([files.length, views.length].every((count) => count > 20)).to.equal(true);
+    const offences = files.flatMap((file) => kindsIn(file, readFileSync(file, 'utf8')));
+    const inViews = views.filter((file) => mentionsKind.test(`${file} ${readFileSync(file, 'utf8')}`));
+    expect([...offences, ...inViews]).to.deep.equal([]);
+  });
+
+  for (const [where, source] of Object.entries({
+    'a comparison': `const is = kind === 'oidc';`,
+    'a name': `export function createGitHub() {}`,
+    'a key': `const marks = { oidc: 'badge' };`,
+    'a text': `throw new Error('GitHub does not answer');`,
+    'a template': `const help = \`of Google, say \${name}\`;`,
+  })) {
+    it(`is noticed in ${where}`, () => {
+      expect(kindsIn('admin/x.ts', source)).to.have.lengthOf(1);
+    });
+  }
+
+  it('is noticed in a template, a class of its own and the name of a file', () => {
+    for (const text of [`if (kind === 'oidc')`, '.mark--oidc.', 'provider-github.svg', 'class="mark-google"'])
+      expect(mentionsKind.test(text), text).to.equal(true);
+  });
+
+  it('does not compile while a member is missing', () => {
+    const whole: Kind = KINDS.oidc;
+    // Each member by itself: none may be left out.
+    type Optional = { [Member in keyof Kind]-?: Omit<Kind, Member> extends Kind ? Member : never }[keyof Kind];
+    const optional: Optional[] = [];
+    const { address: _, ...incomplete } = whole;
+    // @ts-expect-error -- a kind that does not say where it is
+    const kind: Kind = incomplete;
+    expect([optional, 'address' in kind]).to.deep.equal([[], false]);
+  });
+
+  it('has words for the form in every language', () => {
+    for (const locale of listed('views/locales')) {
+      const { admin } = JSON.parse(readFileSync(locale, 'utf8'));
+      for (const name of KIND_NAMES) expect(admin.provider_form[`${name}_text`], `${locale} ${name}`).to.be.a('string');
+    }
+  });
 });

@@ -11,6 +11,7 @@ import type { Browser, Page } from 'playwright-core';
 import { createAssets } from '../src/http/assets.ts';
 import { securityHeaders } from '../src/http/security-headers.ts';
 import { createViews, type Views } from '../src/http/views.ts';
+import { KINDS } from '../src/identity-providers/kinds/kinds.ts';
 import { launchChromium, openProfile, type Person } from './support/chromium.ts';
 
 type Catalogue = { [key: string]: string | Catalogue };
@@ -219,9 +220,9 @@ describe('every page, in a browser', function inBrowser() {
   }));
   const setup = { action: '/sent', code: 'x' };
   const providers = [
-    { id: 'github', kind: 'github', name: 'GitHub' },
-    { id: 'google', kind: 'google', name: 'Google' },
-    { id: 'long', kind: 'oidc', name: LONG },
+    { id: 'github', mark: KINDS.github.mark, name: 'GitHub' },
+    { id: 'google', mark: KINDS.google.mark, name: 'Google' },
+    { id: 'long', mark: KINDS.oidc.mark, name: LONG },
   ];
 
   const states: Record<string, [view: string, data: Record<string, unknown>]> = {

@@ -9,6 +9,8 @@ import type { AppTokens } from '../credentials/app-tokens.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
+import type { Kind } from '../identity-providers/kinds/kind.ts';
+import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { parseInput } from '../input.ts';
 import { type AdminConsole, actsFrom } from './console.ts';
 
@@ -96,12 +98,17 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
     { app, filled, problem }: { app: Client; filled: AppTokenForm; problem?: string },
   ) {
     const providers = await identityProviders.list();
-    const data = { app, filled, problem, providers, form: await forms.open(visitor.account.id) };
+    const data = { app, filled, problem, providers, ownOnly: OWN_ONLY, form: await forms.open(visitor.account.id) };
     await pages.render(ctx, visitor, { section: 'apps', view: 'app-token-new', data });
   }
 
   return router;
 }
+
+/** What kinds are called that prove tokens of one app alone. */
+const OWN_ONLY = Object.values<Kind>(KINDS)
+  .filter(({ provesForOtherApps }) => !provesForOtherApps)
+  .map(({ title }) => title);
 
 function pathOf({ id }: Client): string {
   return `/admin/apps/${id}`;

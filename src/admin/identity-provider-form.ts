@@ -2,13 +2,15 @@
 import { z } from 'zod';
 import type { IdentityProvider, NewPeople } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviderChanges, NewIdentityProvider } from '../identity-providers/identity-providers.ts';
+import type { Kind, Setting } from '../identity-providers/kinds/kind.ts';
+import { KIND_NAMES, KINDS, titlesOfKinds } from '../identity-providers/kinds/kinds.ts';
 
 const text = (length: number) => z.string().max(length).default('');
 
 export const IdentityProviderForm = z.object({
   form: text(64),
   id: text(200),
-  kind: z.enum(['github', 'google', 'oidc']).default('github'),
+  kind: z.enum(KIND_NAMES).default(KIND_NAMES[0]),
   name: text(200),
   issuer: text(5000),
   base_url: text(5000),
@@ -20,6 +22,21 @@ export const IdentityProviderForm = z.object({
   organization: text(100),
 });
 export type IdentityProviderForm = z.infer<typeof IdentityProviderForm>;
+
+/** What the form says of the kinds. */
+export const KINDS_IN_WORDS = {
+  choices: KIND_NAMES.map((name) => ({ name, title: KINDS[name].title })),
+  withIssuer: titlesOfKinds('issuer', 'required', 'optional'),
+  withoutBaseUrl: titlesOfKinds('baseUrl', 'unused'),
+  baseUrls: Object.values<Kind>(KINDS).flatMap(({ settings: { baseUrl } }) => exampleOf(baseUrl) ?? []),
+};
+
+function exampleOf(setting: Setting): string | undefined {
+  return setting.use === 'optional' ? setting.example : undefined;
+}
+
+/** What people call providers that have no name of their own. */
+export const BRANDS = Object.values<Kind>(KINDS).flatMap(({ brand }) => brand ?? []);
 
 /** Without the secret, which is not shown again. */
 export function fillFromProvider(provider: IdentityProvider): IdentityProviderForm {

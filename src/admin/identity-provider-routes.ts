@@ -6,13 +6,22 @@ import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { callbackPath } from '../identity-providers/code-flows.ts';
+import type { ConnectionTest } from '../identity-providers/connection-test.ts';
 import { type IdentityProvider, isForSignIn, nameOf } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
-import type { Finding, Trial } from '../identity-providers/trial.ts';
+import type { Finding } from '../identity-providers/kinds/kind.ts';
+import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { parseInput } from '../input.ts';
 import type { Choices } from './choices.ts';
 import { type AdminConsole, type AdminNotice, actsFrom } from './console.ts';
-import { changesOf, fillFromProvider, IdentityProviderForm, newProviderOf } from './identity-provider-form.ts';
+import {
+  BRANDS,
+  changesOf,
+  fillFromProvider,
+  IdentityProviderForm,
+  KINDS_IN_WORDS,
+  newProviderOf,
+} from './identity-provider-form.ts';
 
 const PROVIDERS = '/admin/identity-providers';
 const SECTION = 'identity_providers';
@@ -22,7 +31,7 @@ export interface IdentityProviderRoutesOptions {
   pages: AdminConsole;
   forms: OneTimeForms;
   identityProviders: IdentityProviders;
-  trial: Trial;
+  connectionTest: ConnectionTest;
   choices: Choices;
 }
 
@@ -35,7 +44,7 @@ interface Change {
 }
 
 export function identityProviderRoutes(options: IdentityProviderRoutesOptions): Router {
-  const { issuer, pages, forms, identityProviders, trial, choices } = options;
+  const { issuer, pages, forms, identityProviders, connectionTest, choices } = options;
   const router = new Router({ prefix: PROVIDERS });
   const changes: Record<string, Change> = {
     disable: { notice: 'provider_disabled', danger: true, path: pathOf, run: identityProviders.disable },
@@ -46,8 +55,12 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
   router.get(
     '/',
     pages.signedIn(async function listProviders(ctx, visitor) {
-      const providers = await identityProviders.list();
-      await pages.render(ctx, visitor, { section: SECTION, view: 'identity-providers', data: { providers } });
+      const providers = (await identityProviders.list()).map((provider) => ({ ...provider, kind: titleOf(provider) }));
+      await pages.render(ctx, visitor, {
+        section: SECTION,
+        view: 'identity-providers',
+        data: { providers, brands: BRANDS },
+      });
     }),
   );
 
@@ -86,7 +99,7 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
     pages.recentlySignedIn(
       async function testProvider(ctx, visitor) {
         const provider = await existing(ctx.params.id);
-        await show(ctx, visitor, provider, await trial.run(provider));
+        await show(ctx, visitor, provider, await connectionTest.run(provider));
       },
       { returnTo: (ctx) => ctx.path.replace(/\/test$/, '') },
     ),
@@ -121,8 +134,16 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
     router.get(
       `/:id/${name}`,
       pages.recentlySignedIn(async function confirmChange(ctx, visitor) {
-        const { id, kind } = await existing(ctx.params.id);
-        const data = { what: `provider_${name}`, danger, name: id, detail: kind, back: pathOf(id), action: ctx.path };
+        const provider = await existing(ctx.params.id);
+        const { id } = provider;
+        const data = {
+          what: `provider_${name}`,
+          danger,
+          name: id,
+          detail: titleOf(provider),
+          back: pathOf(id),
+          action: ctx.path,
+        };
         await pages.render(ctx, visitor, { section: SECTION, view: 'confirm', data });
       }),
     );
@@ -144,6 +165,7 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
     const data = {
       provider: {
         ...shown,
+        kind: titleOf(provider),
         name: nameOf(provider),
         people: newPeople.policy,
         hasSecret: sealedSecret !== undefined,
@@ -169,6 +191,8 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
       hasSecret: provider?.sealedSecret !== undefined,
       filled: shown,
       problem,
+      kinds: KINDS_IN_WORDS,
+      brands: BRANDS,
       organizations: await choices.organizations(),
       form: await forms.open(visitor.account.id),
     };
@@ -182,6 +206,10 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
   }
 
   return router;
+}
+
+function titleOf({ kind }: IdentityProvider): string {
+  return KINDS[kind].title;
 }
 
 function pathOf(id: string): string {

@@ -14,8 +14,8 @@ import type { InProcess } from '../http/in-process.ts';
 import { localeOf } from '../http/locale.ts';
 import type { Outbound } from '../http/outbound.ts';
 import { sameOrigin } from '../http/same-origin.ts';
+import { createConnectionTest } from '../identity-providers/connection-test.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
-import { createTrial } from '../identity-providers/trial.ts';
 import type { EndAccessToken } from '../oidc/end-access-token.ts';
 import type { Organizations } from '../organizations/organizations.ts';
 import type { Permissions } from '../permissions/permissions.ts';
@@ -64,7 +64,8 @@ export function adminRoutes(options: AdminOptions): Router {
       ctx.redirect('/admin/apps');
     }),
   );
-  const trial = createTrial({ request: options.request, secretOf: options.identityProviders.secretOf });
+  const { request, identityProviders } = options;
+  const connectionTest = createConnectionTest({ request, secretOf: identityProviders.secretOf });
   const run = createTrialRun({ ...options, request: options.inProcess });
   const shared = { ...options, pages, forms, choices };
   const parts = [
@@ -75,7 +76,7 @@ export function adminRoutes(options: AdminOptions): Router {
     accountRoutes(shared),
     organizationRoutes(shared),
     permissionRoutes(shared),
-    identityProviderRoutes({ ...shared, trial }),
+    identityProviderRoutes({ ...shared, connectionTest }),
   ];
   for (const part of parts) router.use(part.routes());
   return router;

@@ -3,6 +3,7 @@ import type { Account } from '../accounts/account.ts';
 import type { AccountChanges, NewAccount } from '../accounts/accounts.ts';
 import type { Directory } from '../app.ts';
 import { AppError } from '../errors.ts';
+import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { addListOptions, addSettings, chosen, type ListOptions, type Setting, saidOf } from './settings.ts';
 import type { Result, Shell } from './shell.ts';
 
@@ -82,11 +83,12 @@ export function accountCommands({ program, on }: Shell): void {
     .command('link <id-or-email>')
     .description('say who this person is at an identity provider')
     .requiredOption('--identity-provider <id>')
-    .requiredOption(
-      '--subject <subject>',
-      "the provider's own name for the person; at GitHub the number, not the login",
-    )
+    .requiredOption('--subject <subject>', `the provider's own name for the person: ${subjects().join('; ')}`)
     .action(on(linkAccount));
+}
+
+function subjects(): string[] {
+  return Object.values(KINDS).map(({ title, subject }) => `with ${title} ${subject}`);
 }
 
 async function linkAccount(

@@ -3,15 +3,20 @@ import type { Directory } from '../app.ts';
 import { AppError } from '../errors.ts';
 import type { IdentityProvider, NewPeople } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviderChanges, NewIdentityProvider } from '../identity-providers/identity-providers.ts';
-import { addListOptions, addSettings, chosen, type ListOptions, type Setting, saidOf } from './settings.ts';
+import { KIND_NAMES, titlesOfKinds } from '../identity-providers/kinds/kinds.ts';
+import { addListOptions, addSettings, chosen, type ListOptions, oneOf, type Setting, saidOf } from './settings.ts';
 import type { Result, Shell } from './shell.ts';
 
 const SETTINGS: readonly Setting[] = [
-  { flag: 'kind <kind>', about: 'github, google or oidc', needed: true, fixed: true },
-  { flag: 'issuer <url>', about: 'of an OpenID provider, exactly as it calls itself', fixed: true },
+  { flag: 'kind <kind>', about: oneOf(KIND_NAMES), needed: true, fixed: true },
+  {
+    flag: 'issuer <url>',
+    about: `of ${oneOf(titlesOfKinds('issuer', 'required'))}, exactly as it calls itself`,
+    fixed: true,
+  },
   {
     flag: 'base-url <url>',
-    about: 'another place of GitHub or Google: an Enterprise host, a test double',
+    about: `another place of ${oneOf(titlesOfKinds('baseUrl', 'optional'))}: a host of your own, a test double`,
     fixed: true,
   },
   { flag: 'client-id <id>', about: 'that we have there' },

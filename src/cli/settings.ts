@@ -19,6 +19,11 @@ export function collect(value: string, earlier: string[] = []): string[] {
   return [...earlier, value];
 }
 
+/** Such as `a, b or c`. */
+export function oneOf(names: readonly string[]): string {
+  return new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(names);
+}
+
 export function addSettings(command: Command, settings: readonly Setting[], verb: 'create' | 'update'): Command {
   for (const { flag, about = '', many = false, needed = false, fixed = false } of settings) {
     if (fixed && verb === 'update') continue;

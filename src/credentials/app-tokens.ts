@@ -13,6 +13,7 @@ import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { audienceOf, type IdentityProvider } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
+import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import { createPlaces } from '../storage/places.ts';
@@ -172,8 +173,9 @@ function checkAudience(identityProvider: IdentityProvider, providerClientIds: re
   if (audience.length === 0)
     throw invalid('provider_client_id', 'name the id that the app has at the identity provider');
   const { kind, clientId } = identityProvider;
-  if (kind === 'github' && audience.some((id) => id !== clientId))
-    throw invalid('provider_client_id', `GitHub proves tokens only for the app whose secret we have: ${clientId}`);
+  const { title, provesForOtherApps } = KINDS[kind];
+  if (!provesForOtherApps && audience.some((id) => id !== clientId))
+    throw invalid('provider_client_id', `${title} proves tokens only for the app whose secret we have: ${clientId}`);
 }
 
 function invalid(field: string, problem: string): AppError {

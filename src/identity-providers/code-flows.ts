@@ -3,7 +3,8 @@ import { LRUCache } from 'lru-cache';
 import type { Outbound } from '../http/outbound.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
-import type { CodeFlow, CodeFlowOptions, SignedIn, SignInRequest, Unguessable } from './oauth-client.ts';
+import { KINDS } from './kinds/kinds.ts';
+import type { CodeFlow, SignedIn, SignInRequest, Unguessable } from './oauth-client.ts';
 import { ProviderUnavailable } from './proof.ts';
 import { createUpstream } from './upstream.ts';
 
@@ -37,7 +38,8 @@ export function createCodeFlows({ issuer, request, secretOf }: CodeFlowsOptions)
     const known = flows.get(key);
     if (known) return known;
     const ask = createUpstream({ request });
-    const flow = flowOfKind({ identityProvider, ask, secret: () => secretOf(identityProvider) });
+    const { createCodeFlow } = KINDS[identityProvider.kind];
+    const flow = createCodeFlow({ identityProvider, ask, secret: () => secretOf(identityProvider) });
     flows.set(key, flow);
     return flow;
   }
@@ -58,14 +60,4 @@ export function createCodeFlows({ issuer, request, secretOf }: CodeFlowsOptions)
       return Promise.race([flow.redeem(callback, expected), tooLate]);
     },
   };
-}
-
-/** Loaded when somebody signs in so: openid-client takes memory that most servers never need. */
-async function flowOfKind(options: CodeFlowOptions): Promise<CodeFlow> {
-  if (options.identityProvider.kind === 'github') {
-    const { createGitHubSignIn } = await import('./github-sign-in.ts');
-    return createGitHubSignIn(options);
-  }
-  const { createOpenIdSignIn } = await import('./openid-sign-in.ts');
-  return createOpenIdSignIn(options);
 }

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { Instant } from '../accounts/account.ts';
 import { line } from '../accounts/text.ts';
+import { KIND_NAMES, KINDS } from './kinds/kinds.ts';
 
 /** An https or http URL that paths can be put behind. Whether it may be reached is decided when it is asked. */
 const BaseUrl = z
@@ -22,12 +23,12 @@ export const IdentityProvider = z.object({
     .string()
     .regex(/^[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?$/, 'must be letters, digits, dots, dashes and underscores')
     .refine((id) => id.toUpperCase() !== 'APP_TOKEN_GILES', 'is the name of something else'),
-  kind: z.enum(['github', 'google', 'oidc']),
+  kind: z.enum(KIND_NAMES),
   /** What people call it; without it, what it is called by its kind. */
   name: line(60).optional(),
-  /** Issuer identifier (OIDC Discovery §3) of the kind `oidc`, exactly as it stands in the provider's tokens. */
+  /** Issuer identifier (OIDC Discovery §3), exactly as it stands in the provider's tokens. */
   issuer: BaseUrl.optional(),
-  /** Where the API of a GitHub (Enterprise) or Google stands in place of the usual one. */
+  /** Where a provider of a kind with a usual place stands instead. */
   baseUrl: BaseUrl.optional(),
   /** The id that we have there. */
   clientId: z
@@ -51,22 +52,12 @@ export function audienceOf({ clientId }: IdentityProvider, providerClientIds: re
   return clientId === undefined ? [] : [clientId];
 }
 
-const BRANDS: Partial<Record<IdentityProvider['kind'], string>> = { github: 'GitHub', google: 'Google' };
-
 /** What people call it. */
 export function nameOf({ id, kind, name }: Pick<IdentityProvider, 'id' | 'kind' | 'name'>): string {
-  return name ?? BRANDS[kind] ?? id;
+  return name ?? KINDS[kind].brand ?? id;
 }
 
 /** Whether people can sign in with it now. */
 export function isForSignIn({ disabledAt, signIn, clientId, sealedSecret }: IdentityProvider): boolean {
   return disabledAt === undefined && signIn && clientId !== undefined && sealedSecret !== undefined;
-}
-
-/**
- * Whether it can be made to ask a person again who they are, and says that it has (OIDC Core §3.1.2.1 `prompt`, §2 `auth_time`). GitHub
- * and Google let in whoever sits at a browser where somebody has signed in to them.
- */
-export function canAskAgain({ kind }: Pick<IdentityProvider, 'kind'>): boolean {
-  return kind === 'oidc';
 }

@@ -11,6 +11,8 @@ import { collection } from '../storage/collection.ts';
 import type { Sealing } from '../storage/sealing.ts';
 import type { Storage } from '../storage/storage.ts';
 import { IdentityProvider, NewPeople } from './identity-provider.ts';
+import type { SettingName } from './kinds/kind.ts';
+import { KINDS } from './kinds/kinds.ts';
 
 const Secret = z.string().min(1, 'must not be empty').max(2000, 'is too long');
 
@@ -104,7 +106,7 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
 
     async create(input, origin = {}) {
       const { clientSecret, ...wanted } = parseInput(NewIdentityProvider, input);
-      checkKind({ ...wanted, hasSecret: clientSecret !== undefined });
+      checkSettings(wanted, clientSecret);
       await checkOrganization(wanted.newPeople);
       const provider: IdentityProvider = {
         ...wanted,
@@ -131,7 +133,7 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
           newPeople: newPeople ?? provider.newPeople,
           sealedSecret: 'clientSecret' in input ? sealedSecret : provider.sealedSecret,
         };
-        checkKind({ ...next, hasSecret: next.sealedSecret !== undefined });
+        checkSettings(next, next.sealedSecret);
         return next;
       });
       await record(changed.id, Object.keys(input).join(' '), origin);
@@ -176,18 +178,28 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
   };
 }
 
-interface Kind extends Pick<IdentityProvider, 'kind' | 'issuer' | 'baseUrl' | 'clientId'> {
-  hasSecret: boolean;
-}
+/** How a setting is called where it is made. */
+const FIELDS = {
+  issuer: 'issuer',
+  baseUrl: 'base_url',
+  clientId: 'client_id',
+  clientSecret: 'client_secret',
+} as const satisfies Record<SettingName, string>;
 
-/** What each kind cannot do without, and what would have no effect. */
-function checkKind({ kind, issuer, baseUrl, clientId, hasSecret }: Kind): void {
-  if (kind === 'oidc' && issuer === undefined) throw invalid('issuer', 'an OpenID provider is found by its issuer');
-  if (kind !== 'oidc' && issuer !== undefined) throw invalid('issuer', `the kind ${kind} has one issuer`);
-  if (kind === 'oidc' && baseUrl !== undefined) throw invalid('base_url', 'an OpenID provider is found by its issuer');
-  if (kind === 'github' && clientId === undefined) throw invalid('client_id', 'GitHub proves tokens only to their app');
-  if (kind === 'github' && !hasSecret) throw invalid('client_secret', 'GitHub proves tokens only to their app');
-  if (hasSecret && clientId === undefined) throw invalid('client_id', 'a secret needs the id that it goes with');
+/** What a kind cannot do without, and what would have no effect. */
+function checkSettings(
+  { kind, issuer, baseUrl, clientId }: Pick<IdentityProvider, 'kind' | 'issuer' | 'baseUrl' | 'clientId'>,
+  clientSecret: string | undefined,
+): void {
+  const values = { issuer, baseUrl, clientId, clientSecret };
+  for (const name of Object.keys(FIELDS) as SettingName[]) {
+    const setting = KINDS[kind].settings[name];
+    const isSet = values[name] !== undefined;
+    if (setting.use !== 'optional' && (setting.use === 'required') !== isSet)
+      throw invalid(FIELDS[name], setting.because);
+  }
+  if (clientSecret !== undefined && clientId === undefined)
+    throw invalid('client_id', 'a secret needs the id that it goes with');
 }
 
 function invalid(field: string, problem: string): AppError {

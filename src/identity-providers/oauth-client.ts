@@ -11,7 +11,7 @@ import {
   type ServerMetadata,
 } from 'openid-client';
 import type { OutboundInit } from '../http/outbound.ts';
-import type { IdentityProvider } from './identity-provider.ts';
+import type { ConnectionTestOptions } from './kinds/kind.ts';
 import type { Upstream } from './upstream.ts';
 import type { UpstreamProfile } from './upstream-profile.ts';
 
@@ -53,12 +53,7 @@ export interface CodeFlow {
   redeem(callback: URL, expected: Unguessable): Promise<SignedIn>;
 }
 
-export interface CodeFlowOptions {
-  identityProvider: IdentityProvider;
-  /** The secret that goes with the client id. */
-  secret: () => Promise<string | undefined>;
-  ask: Upstream;
-}
+export type CodeFlowOptions = ConnectionTestOptions;
 
 export async function configure(
   server: ServerMetadata,

@@ -1,4 +1,4 @@
-/** Signing in with Google or any other OpenID provider, found by discovery (OIDC Discovery §4). */
+/** Signing in by OpenID Connect, at a provider that is found by discovery (OIDC Discovery §4). */
 import {
   authorizationCodeGrant,
   buildAuthorizationUrl,
@@ -8,11 +8,9 @@ import {
   type ServerMetadata,
 } from 'openid-client';
 import { z } from 'zod';
-import { GOOGLE_ISSUERS } from './google.ts';
 import { ID_TOKEN_ALGORITHMS } from './id-token.ts';
 import { type CodeFlow, type CodeFlowOptions, configure, type SignInRequest } from './oauth-client.ts';
 import { ProviderUnavailable } from './proof.ts';
-import { openIdAddress } from './provider-address.ts';
 import { remembered } from './remembered.ts';
 import type { Upstream } from './upstream.ts';
 import { isWhole, profileIn } from './upstream-profile.ts';
@@ -30,16 +28,24 @@ const Metadata = z.object({
   authorization_response_iss_parameter_supported: z.boolean().optional(),
 });
 
-export function createOpenIdSignIn(options: CodeFlowOptions): CodeFlow {
+export interface OpenIdRules {
+  /** Where the metadata are found. */
+  address: string;
+  /** What the provider may call itself. */
+  issuers: readonly string[];
+  /** What lets a person choose among several accounts that they have there. */
+  chooseAccount: Record<string, string>;
+}
+
+export function createOpenIdSignIn(options: CodeFlowOptions, rules: OpenIdRules): CodeFlow {
   const { identityProvider, ask } = options;
-  const address = openIdAddress(identityProvider);
-  const issuers: readonly string[] = identityProvider.kind === 'google' ? [...GOOGLE_ISSUERS, address] : [address];
+  const { address, issuers } = rules;
   const client = remembered(async () => configure(await discover(ask, { address, issuers }), options));
 
-  /** `max_age` is what obliges the provider to say when it has asked (OIDC Core §3.1.2.1). Not all of them know how to let people choose. */
+  /** `max_age` is what obliges the provider to say when it has asked (OIDC Core §3.1.2.1). */
   function promptOf({ askAgain, chooseAccount }: SignInRequest): Record<string, string> {
     if (askAgain) return { prompt: 'login', max_age: '0' };
-    return chooseAccount && identityProvider.kind === 'google' ? { prompt: 'select_account' } : {};
+    return chooseAccount ? rules.chooseAccount : {};
   }
 
   async function authorizationUrl(request: SignInRequest): Promise<URL> {

@@ -6,11 +6,9 @@ import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { elapsed } from '../clock.ts';
 import type { Outbound } from '../http/outbound.ts';
-import { createGitHub } from './github.ts';
-import { createGoogle } from './google.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
-import { createOidc } from './oidc.ts';
+import { KINDS } from './kinds/kinds.ts';
 import { type ProofRequest, type Prove, type Proven, ProviderUnavailable, type Verdict } from './proof.ts';
 import { createUpstream } from './upstream.ts';
 
@@ -50,7 +48,8 @@ export function createProviderTokens({ now, request, secretOf }: ProviderTokensO
     const known = provers.get(key);
     if (known) return known;
     const ask = createUpstream({ request });
-    const prover = proverOfKind(identityProvider, { ask, now, secret: () => secretOf(identityProvider) });
+    const { createVerifier } = KINDS[identityProvider.kind];
+    const prover = createVerifier({ identityProvider, ask, now, secret: () => secretOf(identityProvider) });
     provers.set(key, prover);
     return prover;
   }
@@ -95,15 +94,6 @@ function inTime<T>(answer: Promise<T>): Promise<T> {
     signal.addEventListener('abort', () => reject(new ProviderUnavailable('took too long')));
   });
   return Promise.race([answer, tooLate]);
-}
-
-function proverOfKind(
-  identityProvider: IdentityProvider,
-  options: { ask: ReturnType<typeof createUpstream>; now: () => number; secret: () => Promise<string | undefined> },
-): Prove {
-  if (identityProvider.kind === 'github') return createGitHub({ identityProvider, ...options });
-  if (identityProvider.kind === 'google') return createGoogle({ identityProvider, ...options });
-  return createOidc({ identityProvider, ...options });
 }
 
 /** Everything that a proof depends on; a digest, so that no token stays in memory. */

@@ -12,8 +12,9 @@ import type { Mail } from '../mail/mail.ts';
 import type { Notice } from '../mail/notice.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
+import { isForSignIn, nameOf } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
+import { KINDS } from './kinds/kinds.ts';
 import { type Link, labelOf } from './link.ts';
 import { type Links, personKey } from './links.ts';
 import type { Stranger } from './new-people.ts';
@@ -25,7 +26,7 @@ const LEASE = 5;
 export interface SignInMethod {
   key: string;
   /** Undefined when the provider is gone. */
-  provider: { id: string; name: string; kind: IdentityProvider['kind'] } | undefined;
+  provider: { id: string; name: string; mark: string } | undefined;
   /** What the person is called there. */
   label: string | undefined;
   since: number;
@@ -69,7 +70,7 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
     const provider = await identityProviders.get(link.identityProviderId);
     return {
       key: personKey(link),
-      provider: provider && { id: provider.id, name: nameOf(provider), kind: provider.kind },
+      provider: provider && { id: provider.id, name: nameOf(provider), mark: KINDS[provider.kind].mark },
       label: link.label,
       since: link.createdAt,
       usable: provider !== undefined && isForSignIn(provider),

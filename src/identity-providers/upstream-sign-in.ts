@@ -11,12 +11,12 @@ import { collection } from '../storage/collection.ts';
 import type { Sealing } from '../storage/sealing.ts';
 import type { Storage } from '../storage/storage.ts';
 import { createCodeFlows } from './code-flows.ts';
-import { canAskAgain, type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
+import { type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
+import { KINDS } from './kinds/kinds.ts';
 import { Link } from './link.ts';
 import type { Stranger } from './new-people.ts';
 import { unavailableIn } from './proof.ts';
-import { addressOf } from './provider-address.ts';
 
 /** Seconds that somebody may take to sign in at the provider. */
 const LIFETIME = 15 * 60;
@@ -62,7 +62,8 @@ export type Arrival =
 export interface OfferedProvider {
   id: string;
   name: string;
-  kind: IdentityProvider['kind'];
+  /** As in `Kind`. */
+  mark: string;
   /** Where the browser is sent. */
   address: string;
   canAskAgain: boolean;
@@ -211,9 +212,10 @@ function problemIn(error: Error & { error?: unknown }): string {
 }
 
 function offerOf(provider: IdentityProvider, isNameShared: boolean): OfferedProvider {
-  const { id, kind } = provider;
+  const { id } = provider;
+  const { mark, address, canAskAgain } = KINDS[provider.kind];
   const name = isNameShared ? `${nameOf(provider)} (${id})` : nameOf(provider);
-  return { id, name, kind, address: addressOf(provider), canAskAgain: canAskAgain(provider) };
+  return { id, name, mark, address: address(provider), canAskAgain };
 }
 
 function secret(): string {

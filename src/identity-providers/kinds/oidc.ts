@@ -1,15 +1,53 @@
 /**
- * Tokens of any OpenID provider, found by discovery (OIDC Discovery §4): ID tokens by their signature, opaque access tokens by asking
- * the provider with our credentials there (RFC 7662).
+ * Any OpenID provider, found by discovery (OIDC Discovery §4). ID tokens are proven by their signature, opaque access tokens by asking the
+ * provider with our credentials there (RFC 7662).
  */
 import type { JSONWebKeySet } from 'jose';
 import { z } from 'zod';
-import { keySetIn, proveIdToken } from './id-token.ts';
-import type { IdentityProvider } from './identity-provider.ts';
-import { type ProofRequest, type Prove, ProviderUnavailable, type Verdict } from './proof.ts';
-import { type Remembered, remembered } from './remembered.ts';
-import type { Upstream, UpstreamAnswer } from './upstream.ts';
-import { isWhole, profileIn } from './upstream-profile.ts';
+import { basicAuthorization } from '../client-authentication.ts';
+import { keySetIn, proveIdToken } from '../id-token.ts';
+import { testOpenIdConnection } from '../openid-connection-test.ts';
+import { type ProofRequest, type Prove, ProviderUnavailable, type Verdict } from '../proof.ts';
+import { type Remembered, remembered } from '../remembered.ts';
+import type { Upstream, UpstreamAnswer } from '../upstream.ts';
+import { isWhole, profileIn } from '../upstream-profile.ts';
+import type { Kind, ProviderSettings, VerifierOptions } from './kind.ts';
+
+const FOUND_BY_ISSUER = 'an OpenID provider is found by its issuer';
+
+export const oidc: Kind = {
+  title: 'OpenID Connect',
+  brand: undefined,
+  mark: '<rect x="2.5" y="4" width="15" height="12" rx="2"/><circle cx="7.2" cy="8.9" r="1.7"/><path d="M4.8 13.2c.4-1.4 4.4-1.4 4.8 0M12.2 8.5h3M12.2 11.8h3"/>',
+  settings: {
+    issuer: { use: 'required', because: FOUND_BY_ISSUER },
+    baseUrl: { use: 'unused', because: FOUND_BY_ISSUER },
+    clientId: { use: 'optional' },
+    clientSecret: { use: 'optional' },
+  },
+  subject: 'the sub of an ID token',
+  provesForOtherApps: true,
+  canAskAgain: true,
+  address: issuerOf,
+  createVerifier: createOidcVerifier,
+
+  async createCodeFlow(options) {
+    const { createOpenIdSignIn } = await import('../openid-sign-in.ts');
+    const issuer = issuerOf(options.identityProvider);
+    // Not all of them know how to let people choose.
+    return createOpenIdSignIn(options, { address: issuer, issuers: [issuer], chooseAccount: {} });
+  },
+
+  testConnection(options) {
+    const issuer = issuerOf(options.identityProvider);
+    return testOpenIdConnection(options, { address: issuer, issuer });
+  },
+};
+
+/** There is none without: it is checked when the provider is set up. */
+function issuerOf({ issuer = '' }: ProviderSettings): string {
+  return issuer;
+}
 
 /** Three parts in base64url: a JWT (RFC 7519 §3), never asked about in the hope that it is something else. */
 const JWT = /^[\w-]+\.[\w-]*\.[\w-]*$/;
@@ -32,16 +70,9 @@ const Introspected = z.looseObject({
 
 const UserInfo = z.looseObject({ sub: z.string() });
 
-export interface OidcOptions {
-  identityProvider: Pick<IdentityProvider, 'issuer' | 'clientId'>;
-  /** The secret that goes with the client id. */
-  secret: () => Promise<string | undefined>;
-  ask: Upstream;
-  now: () => number;
-}
-
-export function createOidc({ identityProvider, secret, ask, now }: OidcOptions): Prove {
-  const { issuer = '', clientId } = identityProvider;
+function createOidcVerifier({ identityProvider, secret, ask, now }: VerifierOptions): Prove {
+  const { clientId } = identityProvider;
+  const issuer = issuerOf(identityProvider);
   const metadata = createMetadata({ issuer, ask });
   const keys = remembered<JSONWebKeySet>(async () => keySetIn(await ask((await metadata.get()).jwks_uri)));
 
@@ -52,7 +83,7 @@ export function createOidc({ identityProvider, secret, ask, now }: OidcOptions):
     if (endpoint === undefined) return { outcome: 'invalid' };
     const answer = await ask(endpoint, {
       method: 'POST',
-      headers: { authorization: basic(clientId, clientSecret), accept: 'application/json' },
+      headers: { authorization: basicAuthorization(clientId, clientSecret), accept: 'application/json' },
       body: new URLSearchParams({ token, token_type_hint: 'access_token' }),
     });
     return verdictOf(answer, { issuer, audience, now: now(), userInfo });
@@ -105,10 +136,4 @@ function verdictOf({ status, body }: UpstreamAnswer, { issuer, audience, now, us
   const proven = { outcome: 'proven', subject: sub, expiresAt, profile } as const;
   if (isWhole(profile)) return proven;
   return { ...proven, tellMore: async (token) => profileIn(parsed.data, await userInfo(token, sub)) };
-}
-
-/** RFC 6749 §2.3.1: form-encoded before they are joined. */
-function basic(id: string, secret: string): string {
-  const encode = (text: string) => new URLSearchParams([['', text]]).toString().slice(1);
-  return `Basic ${Buffer.from(`${encode(id)}:${encode(secret)}`).toString('base64')}`;
 }
