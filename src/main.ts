@@ -3,10 +3,12 @@
  */
 import cluster from 'node:cluster';
 import { createServer, type Server, type ServerResponse } from 'node:http';
+import { Server as SocketServer } from 'node:net';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { destination, type Logger, pino } from 'pino';
 import { createApp, openDirectory } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
+import { HAND_OVER, supervise } from './workers.ts';
 
 /**
  * Milliseconds. A request has to be here, body and all, within 15 seconds, however slowly its bytes come; looked at each second. A
@@ -23,10 +25,10 @@ const DRAIN_MS = 10_000;
 /** How long a balancer has to notice that it should send requests elsewhere, and the silence from which it has. */
 const NOTICE_MS = 5_000;
 const SILENCE_MS = 300;
+/** The same where others answer: longer than any request takes, so that what is cut then has long been idle. */
+const HAND_OVER_MS = 20_000;
 /** A balancer that asked whether we are ready within this time will ask again. */
 const WATCHED_MS = 15_000;
-/** A worker that died younger than this is not replaced: it would only die again. */
-const YOUNG_MS = 2_000;
 
 async function main(): Promise<void> {
   const config = readConfig();
@@ -63,8 +65,8 @@ async function serve(config: Config, { log, end }: Log): Promise<void> {
   const code = isFirst ? await directory.setup.code() : undefined;
   await listen(server, config);
   background.start();
-  stopOnSignal(async () => {
-    await Promise.all([door.close(), Promise.race([background.stop(), sleep(DRAIN_MS)])]);
+  stopWhenTold(async (way) => {
+    await Promise.all([door[way](), Promise.race([background.stop(), sleep(DRAIN_MS)])]);
     await directory.storage.close();
     await end();
   });
@@ -91,12 +93,21 @@ function explained(error: NodeJS.ErrnoException, { host, port }: Pick<Config, 'h
   return new Error(problems[error.code ?? ''] ?? error.message, { cause: error });
 }
 
+interface Door {
+  /** Whether nobody answers behind this port any more, soon. */
+  isClosing(): boolean;
+  close(): Promise<void>;
+  /** Where others go on answering behind the same port. */
+  handOver(): Promise<void>;
+}
+
 /** How a server ends without failing a request that somebody sent before they could know. */
-function createDoor(server: Server): { isClosing(): boolean; close(): Promise<void> } {
+function createDoor(server: Server): Door {
   const unanswered = new Set<ServerResponse>();
   let askedAt = Number.NEGATIVE_INFINITY;
   let watchedAt = Number.NEGATIVE_INFINITY;
   let closing = false;
+  let isLast = false;
   let arrivals = 0;
 
   server.on('connection', () => {
@@ -108,18 +119,41 @@ function createDoor(server: Server): { isClosing(): boolean; close(): Promise<vo
     unanswered.add(response);
     response.once('close', () => unanswered.delete(response));
     arrivals += 1;
-    if (closing) endConnection(response);
+    if (isLast) endConnection(response);
   });
+
+  function sayGoodbye(): void {
+    isLast = true;
+    for (const response of unanswered) endConnection(response);
+  }
+
+  /** A stream has no end of its own; whoever reads one comes back for more. */
+  function endStreams(): void {
+    for (const response of unanswered) if (isEventStream(response)) response.destroy();
+  }
+
+  /** @param cutAt When what is left is cut, in monotonic milliseconds. */
+  async function untilClosed(closed: Promise<unknown>, cutAt: number): Promise<void> {
+    const cut = setTimeout(() => server.closeAllConnections(), cutAt - performance.now());
+    await closed;
+    clearTimeout(cut);
+  }
 
   /**
    * The system takes connections in for us, and cuts those that still wait when we stop listening. So that is when a turn of the event
-   * loop, which takes all of them, has just found nobody.
+   * loop, which takes one of them, has just found nobody; and right after a sleep, when we are least likely to lose the processor.
    */
   async function untilNobodyWaits(deadline: number): Promise<void> {
     for (let before = -1; before !== arrivals && performance.now() < deadline; ) {
+      await sleep(5);
       before = arrivals;
       await turn();
     }
+  }
+
+  /** @returns When its last connection has ended. Unlike the server's own way it cuts none of those that are there. */
+  function stopListening(): Promise<unknown> {
+    return new Promise((resolve) => SocketServer.prototype.close.call(server, resolve));
   }
 
   return {
@@ -134,16 +168,22 @@ function createDoor(server: Server): { isClosing(): boolean; close(): Promise<vo
       const isWatched = startedAt - watchedAt < WATCHED_MS;
       const mayAsk = (time: number) => time - askedAt < SILENCE_MS || (isWatched && watchedAt < startedAt);
       closing = true;
-      for (const response of unanswered) endConnection(response);
+      sayGoodbye();
       while (performance.now() - startedAt < NOTICE_MS && mayAsk(performance.now())) await sleep(50);
 
       await untilNobodyWaits(startedAt + NOTICE_MS + 1_000);
-      const closed = new Promise((resolve) => server.close(resolve));
-      // A stream has no end of its own; whoever reads one comes back for more.
-      for (const response of unanswered) if (isEventStream(response)) response.destroy();
-      const cut = setTimeout(() => server.closeAllConnections(), startedAt + DRAIN_MS - performance.now());
-      await closed;
-      clearTimeout(cut);
+      const closed = stopListening();
+      server.closeIdleConnections();
+      endStreams();
+      await untilClosed(closed, startedAt + DRAIN_MS);
+    },
+
+    /** Takes no new connection, and leaves those that are there to end with their next answer or by themselves. */
+    async handOver() {
+      sayGoodbye();
+      const closed = stopListening();
+      endStreams();
+      await untilClosed(closed, performance.now() + HAND_OVER_MS);
     },
   };
 }
@@ -156,36 +196,21 @@ function isEventStream(response: ServerResponse): boolean {
   return String(response.getHeader('Content-Type')).startsWith('text/event-stream');
 }
 
-function stopOnSignal(stop: () => Promise<void>): void {
+/** By a signal, or by the word of who has started a successor. */
+function stopWhenTold(stop: (way: 'close' | 'handOver') => Promise<void>): void {
   let stopping = false;
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, async () => {
-      if (stopping) return;
-      stopping = true;
-      await stop();
-      process.exit(0);
-    });
+  async function begin(way: 'close' | 'handOver'): Promise<void> {
+    // What is handed over takes its time; a signal says that there is none.
+    if (stopping && way === 'close') setTimeout(() => process.exit(0), DRAIN_MS);
+    if (stopping) return;
+    stopping = true;
+    await stop(way);
+    process.exit(0);
   }
-}
-
-/** One process a worker, each replaced when it dies. */
-function supervise(workers: number): void {
-  const startedAt = new Map<number, number>();
-  let stopping = false;
-  const fork = () => startedAt.set(cluster.fork().id, performance.now());
-
-  cluster.on('exit', (worker, code) => {
-    if (stopping || code === 0) return;
-    if (performance.now() - (startedAt.get(worker.id) ?? 0) < YOUNG_MS) process.exit(code ?? 1);
-    fork();
-  });
-  for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-    process.on(signal, () => {
-      stopping = true;
-      for (const worker of Object.values(cluster.workers ?? {})) worker?.process.kill(signal);
-    });
-  }
-  for (let count = 0; count < workers; count++) fork();
+  for (const signal of ['SIGTERM', 'SIGINT'] as const) process.on(signal, () => begin('close'));
+  process.on('message', (message) => (message === HAND_OVER ? begin('handOver') : undefined));
+  // Workers leave it to their primary.
+  process.on('SIGHUP', () => (cluster.isWorker ? undefined : begin('close')));
 }
 
 main().catch((error: Error) => {

@@ -29,6 +29,7 @@ const rows = [
   ['interactions', 'sso', 'account-console', 'admin', 'api', 'setup', 'health', 'resource-server', 'rest'],
   ['app.ts'],
   ['cli'],
+  ['workers.ts'],
   ['main.ts', 'cli.ts'],
 ];
 
