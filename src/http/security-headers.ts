@@ -4,6 +4,9 @@ import helmet from 'helmet';
 import type Koa from 'koa';
 import { isLoopback } from '../config.ts';
 
+/** They say what a page may do, and a redirect shows none: left off, its address has more room in what a proxy holds of an answer's head. */
+const PAGE_HEADERS = ['Content-Security-Policy', 'X-Frame-Options', 'Cross-Origin-Resource-Policy'];
+
 /** Headers every answer carries, whatever its status. Pages may use nothing but our own files and images of the apps they name. */
 export function securityHeaders({ issuer }: { issuer: string }): Koa.Middleware {
   const headers = headersOf(
@@ -39,9 +42,10 @@ export function securityHeaders({ issuer }: { issuer: string }): Koa.Middleware 
       crossOriginOpenerPolicy: false,
     }),
   );
-  return function setSecurityHeaders(ctx, next) {
+  return async function setSecurityHeaders(ctx, next) {
     ctx.set(headers);
-    return next();
+    await next();
+    if (ctx.status >= 300 && ctx.status < 400) for (const name of PAGE_HEADERS) ctx.remove(name);
   };
 }
 

@@ -229,6 +229,18 @@ function problemsOf(res: ServerResponse, { body, milliseconds, outage }: Seen): 
 
   if (/lk_(pat|app|sso)_/.test(location)) problems.push('a token in a URL');
 
+  if (!location) problems.push(...dangersOfPage(header));
+  if (header('x-content-type-options') !== 'nosniff') problems.push('may be sniffed');
+  if (header('referrer-policy') !== 'strict-origin') problems.push('tells where people come from');
+  if (header('content-type').startsWith('text/html') && !location && header('cache-control') !== 'no-store') {
+    problems.push('a page that may be stored');
+  }
+  return problems;
+}
+
+/** What a redirect cannot do. */
+function dangersOfPage(header: (name: string) => string): string[] {
+  const problems: string[] = [];
   const policy = header('content-security-policy');
   for (const directive of [
     "default-src 'none'",
@@ -241,11 +253,6 @@ function problemsOf(res: ServerResponse, { body, milliseconds, outage }: Seen): 
   }
   if (policy.includes('unsafe')) problems.push('an unsafe policy');
   if (header('x-frame-options') !== 'DENY') problems.push('may be framed');
-  if (header('x-content-type-options') !== 'nosniff') problems.push('may be sniffed');
-  if (header('referrer-policy') !== 'strict-origin') problems.push('tells where people come from');
-  if (header('content-type').startsWith('text/html') && !location && header('cache-control') !== 'no-store') {
-    problems.push('a page that may be stored');
-  }
   return problems;
 }
 
