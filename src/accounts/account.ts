@@ -31,10 +31,7 @@ export const Profile = z.object({
   middleName: Name.optional(),
   nickname: Name.optional(),
   preferredUsername: Name.optional(),
-  profile: Url.optional(),
-  picture: Url.optional(),
   website: Url.optional(),
-  gender: line(60).optional(),
   /** YYYY-MM-DD, or YYYY; the year may be 0000. */
   birthdate: z
     .string()
