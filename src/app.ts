@@ -33,7 +33,7 @@ import { unlessGone } from './errors.ts';
 import { healthRoutes } from './health/routes.ts';
 import { createAssets } from './http/assets.ts';
 import { tokenOf } from './http/authorization.ts';
-import { bearerCors } from './http/bearer-cors.ts';
+import { bearerCors, troubleCors } from './http/bearer-cors.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createInProcess } from './http/in-process.ts';
@@ -81,7 +81,14 @@ import { createSignIdentity } from './oidc/identity-assertion.ts';
 import { introspectionRoutes } from './oidc/introspection-routes.ts';
 import { createIssueAccessToken } from './oidc/issue-access-token.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
-import { ACR_FEDERATED, ACR_PASSWORD, CONSOLE_CALLBACK, CONSOLE_CLIENT_ID, TRIAL_CALLBACK } from './oidc/provider.ts';
+import {
+  ACR_FEDERATED,
+  ACR_PASSWORD,
+  BROWSER_ROUTES,
+  CONSOLE_CALLBACK,
+  CONSOLE_CLIENT_ID,
+  TRIAL_CALLBACK,
+} from './oidc/provider.ts';
 import { acceptFormerSessionCookie } from './oidc/session-cookie.ts';
 import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
@@ -501,6 +508,7 @@ export async function createApp(
     .use(canonicalRequest({ issuer, trustedProxies: config.trustedProxies, log })) // before anything reads the request
     .use(verifyRoutes({ issuer, verifier, signIdentity }).routes()) // the busiest first
     .use(bearerCors({ below: '/api/' }))
+    .use(troubleCors({ at: new Set(BROWSER_ROUTES) }))
     .use(plainBody) // not before what proxies ask with the headers of another request
     .use(acceptFormerSessionCookie(issuer))
     .use(introspectionRoutes({ issuer, clients, verifier, judgeSecret, findRefreshToken }).routes())
@@ -579,7 +587,7 @@ export async function createApp(
       }).routes(),
     )
     .use(formRequestRoutes().routes())
-    .use(spellingRoutes({ clients }).routes())
+    .use(spellingRoutes({ issuer, clients }).routes())
     .use(
       ssoBrowserRoutes({
         issuer,

@@ -59,9 +59,10 @@ onEachEngine((openStore) => {
           async (response) => ({
             status: response.status,
             challenge: response.headers.get('www-authenticate'),
+            wait: response.headers.get('retry-after'),
             text: await response.text(),
           }),
-          (error: Error) => ({ status: 0, challenge: null, text: String(error) }),
+          (error: Error) => ({ status: 0, challenge: null, wait: null, text: String(error) }),
         ),
       [app.issuer + path, init] as const,
     );
@@ -148,5 +149,16 @@ onEachEngine((openStore) => {
     const refused = await ask({ path: '/identity/userinfo', init: { headers: { authorization: 'Token x' } } });
     expect(refused.status).to.equal(401);
     expect(refused.challenge).to.match(/^Bearer/);
+  });
+
+  it('lets the page of any app read that it has to wait, and for how long', async () => {
+    await page.goto(appPage());
+    const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+    const refused = { method: 'POST', headers, body: 'grant_type=authorization_code&code=x&client_id=unknown' };
+    for (let n = 0; n < 100; n++) await fetch(`${app.issuer}/identity/token`, refused);
+    const answer = await ask({ path: '/identity/token', init: refused });
+    expect(answer.status, answer.text).to.equal(429);
+    expect(Number(answer.wait)).to.be.within(1, 60);
+    expect(JSON.parse(answer.text)).to.include({ error: 'too_many_requests' });
   });
 });

@@ -1,4 +1,5 @@
 import type Koa from 'koa';
+import { AppError } from '../errors.ts';
 
 const PREFLIGHT = {
   'Access-Control-Allow-Methods': 'GET, HEAD, POST, PUT, PATCH, DELETE',
@@ -23,3 +24,27 @@ export function bearerCors({ below }: { below: string }): Koa.Middleware {
     await next();
   };
 }
+
+/**
+ * Where the protocol engine says which pages may read an answer: that one has to wait, any page may, since whose it is may be what
+ * could not be found out.
+ */
+export function troubleCors({ at }: { at: ReadonlySet<string> }): Koa.Middleware {
+  function allow(ctx: Koa.Context): void {
+    ctx.set('Access-Control-Allow-Origin', '*');
+    ctx.set('Access-Control-Expose-Headers', 'WWW-Authenticate, Retry-After');
+  }
+
+  return async function allowScriptsToWait(ctx, next) {
+    if (!at.has(ctx.path)) return next();
+    try {
+      await next();
+    } catch (error) {
+      if (error instanceof AppError && isToWait(error.status)) allow(ctx);
+      throw error;
+    }
+    if (isToWait(ctx.status)) allow(ctx);
+  };
+}
+
+const isToWait = (status: number) => status === 429 || status === 503;

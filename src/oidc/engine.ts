@@ -136,7 +136,8 @@ export function createEngine(options: EngineOptions): Engine {
 
     async handle(ctx, next) {
       const context = ctx as unknown as KoaContextWithOIDC;
-      const { handle, provider } = STATIC_DOCUMENTS.has(ctx.path) ? await latest() : await refresh();
+      const isStatic = STATIC_DOCUMENTS.has(ctx.path) || ctx.method === 'OPTIONS';
+      const { handle, provider } = isStatic ? await latest() : await refresh();
       if (ctx.path.startsWith(`${ROUTES.authorization}/`)) await beforeResume(ctx, provider);
       if (ctx.path === ROUTES.end_session) await questionSignOut(ctx, provider);
       await handle(ctx, next);

@@ -68,6 +68,9 @@ export const ROUTES = {
   userinfo: '/identity/userinfo',
 } as const;
 
+/** What scripts of apps call from a browser. */
+export const BROWSER_ROUTES: readonly string[] = [ROUTES.token, ROUTES.userinfo, ROUTES.revocation, ROUTES.jwks];
+
 /** Where the answer comes to when an administrator tries an app. No redirect URI of any app: only the trial that is open gets one there. */
 export const TRIAL_CALLBACK = '/admin/apps/try/callback';
 

@@ -3,14 +3,15 @@ import type { Clients } from '../clients/clients.ts';
 import { AppError } from '../errors.ts';
 import { basicCredentials, tokenOf } from '../http/authorization.ts';
 import { form } from '../http/form.ts';
+import { refuseCredential } from '../http/refusal.ts';
 import type { Form } from './form-request-routes.ts';
 import { ROUTES } from './provider.ts';
 
 /** What many clients send and the engine does not read, put as it reads it. */
-export function spellingRoutes({ clients }: { clients: Pick<Clients, 'findActive'> }): Router {
+export function spellingRoutes({ issuer, clients }: { issuer: string; clients: Pick<Clients, 'findActive'> }): Router {
   const router = new Router();
   const readForm = form();
-  const { token, revocation, introspection, pushed_authorization_request: par } = ROUTES;
+  const { token, revocation, introspection, userinfo, pushed_authorization_request: par } = ROUTES;
 
   /** An empty secret is none: an app without one that names itself in the header names itself in the form. */
   router.post([token, revocation, introspection, par], async function dropEmptySecret(ctx, next) {
@@ -29,11 +30,18 @@ export function spellingRoutes({ clients }: { clients: Pick<Clients, 'findActive
     await next();
   });
 
-  /** `Token` is `Bearer`, here as elsewhere. */
-  router.all(ROUTES.userinfo, async function readTokenScheme(ctx, next) {
-    const sent = /^token /i.test(ctx.get('Authorization')) ? tokenOf(ctx.req) : undefined;
-    if (sent !== undefined) ctx.req.headers.authorization = `Bearer ${sent}`;
+  /** `Token` is `Bearer`, here as elsewhere; whatever else is sent, or nothing, is no credential. */
+  router.all(userinfo, async function readCredential(ctx, next) {
+    const token = tokenOf(ctx.req);
+    const error = new AppError('invalid_token', 'the token is missing or malformed');
+    if (token !== undefined) ctx.req.headers.authorization = `Bearer ${token}`;
+    else if (ctx.req.headers.authorization !== undefined) return refuseCredential(ctx, { error, issuer });
     await next();
+    const challenge = ctx.response.get('WWW-Authenticate');
+    if (!challenge) return;
+    // Where nothing was sent, it names no error (RFC 6750 §3.1).
+    if (!challenge.includes('error=')) return refuseCredential(ctx, { error, issuer });
+    ctx.set('WWW-Authenticate', `${challenge}, Token realm="${issuer}"`);
   });
 
   return router;

@@ -201,10 +201,20 @@ onEachEngine((openStore) => {
           send: (token) => protocol.post('userinfo', undefined, { access_token: [token, token] }),
           status: 400,
         },
-        'as a password': { send: (token) => userinfo(basic(token, token)), status: 400 },
-        'after a second blank': { send: (token) => userinfo(`Bearer  ${token}`), status: 400 },
-        'before another word': { send: (token) => userinfo(`Bearer ${token} x`), status: 400 },
-        'without a scheme': { send: (token) => userinfo(token), status: 400 },
+        'as a password': { send: (token) => userinfo(basic(token, token)), status: 401 },
+        'before another word': { send: (token) => userinfo(`Bearer ${token} x`), status: 401 },
+        'without a scheme': { send: (token) => userinfo(token), status: 401 },
+        'after another scheme': { send: (token) => userinfo(`DPoP ${token}`), status: 401 },
+        'after another scheme and in the body': {
+          send: (token) =>
+            protocol.post(
+              'userinfo',
+              undefined,
+              { access_token: token },
+              { headers: { authorization: `Basic ${token}` } },
+            ),
+          status: 401,
+        },
         'with more scope than it has': {
           send: (token) => userinfo(`Bearer ${token}`, '?scope=openid+profile'),
           status: 403,
@@ -220,7 +230,7 @@ onEachEngine((openStore) => {
           const { access_token } = await protocol.tokens(protocol.web);
           const answer = await send(access_token);
           expect(answer.status, answer.text).to.equal(status);
-          expect(answer.headers['www-authenticate']).to.match(/^Bearer /);
+          expect(answer.headers['www-authenticate']).to.match(/^Bearer .*, Token realm="http/);
           expect(answer.text).not.to.contain(protocol.person.id);
         });
       }

@@ -90,7 +90,7 @@ onEachEngine((openStore) => {
     expect(await response.json()).to.include({ error: 'invalid_request', field: 'client_id' });
   });
 
-  for (const scheme of ['Bearer', 'bearer', 'BEARER', 'Token', 'token', 'TOKEN']) {
+  for (const scheme of ['Bearer', 'bearer', 'BEARER', 'Bearer ', 'Token', 'token', 'TOKEN', 'Token ']) {
     it(`takes an access token after ${scheme} at userinfo, the API and /verify alike`, async () => {
       const { access_token: token } = await flows.tokens({ client: await app.client(), person });
       for (const path of ['/identity/userinfo', '/api/me', '/verify']) {
@@ -103,4 +103,31 @@ onEachEngine((openStore) => {
       expect((await fetch(`${app.issuer}/identity/userinfo`, posted)).status).to.equal(200);
     });
   }
+
+  it('calls whatever else is sent no credential, at userinfo, the API and /verify alike', async () => {
+    const { access_token: token } = await flows.tokens({ client: await app.client(), person });
+    const basic = Buffer.from(`${token}:`).toString('base64');
+    for (const authorization of [
+      undefined,
+      token,
+      `Basic ${basic}`,
+      `DPoP ${token}`,
+      'Bearer',
+      'Token ',
+      `Bearer,${token}`,
+    ]) {
+      for (const path of ['/identity/userinfo', '/api/me', '/verify']) {
+        const headers = { ...(authorization === undefined ? {} : { authorization }), accept: 'text/html, */*' };
+        const response = await fetch(app.issuer + path, { headers });
+        expect(response.status, `${authorization} at ${path}`).to.equal(401);
+        expect(response.headers.get('www-authenticate')).to.match(/^Bearer realm=.*, Token realm="/);
+        expect(await response.json()).to.include({ error: 'invalid_token', errorCode: '401' });
+      }
+    }
+    const posted = await fetch(`${app.issuer}/identity/userinfo`, {
+      method: 'POST',
+      body: new URLSearchParams({ a: 'b' }),
+    });
+    expect(posted.status).to.equal(401);
+  });
 });

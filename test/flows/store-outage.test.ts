@@ -107,6 +107,37 @@ describe('while Redis', () => {
       expect((await fetch(`${server.url}${path}`)).status, path).to.equal(200);
       expect(performance.now() - started, path).to.be.below(2_300);
     }
+    await expectReadableElsewhere();
+  }
+
+  /** A page on another origin gets to know that it has to wait, and how long. */
+  async function expectReadableElsewhere(): Promise<void> {
+    const origin = 'https://spa.example';
+    const authorization = `Bearer ${access}`;
+    for (const [method, path] of [
+      ['GET', '/api/me'],
+      ['GET', '/identity/userinfo'],
+      ['POST', '/identity/token'],
+      ['POST', '/identity/revoke'],
+    ] as const) {
+      const asks = { 'access-control-request-method': method, 'access-control-request-headers': 'authorization' };
+      const preflight = await fetch(server.url + path, { method: 'OPTIONS', headers: { origin, ...asks } });
+      expect(preflight.status, path).to.equal(204);
+      expect(preflight.headers.get('access-control-allow-origin'), path).to.be.oneOf(['*', origin]);
+      const fields = {
+        grant_type: 'authorization_code',
+        token: 'x',
+        client_id: client.id,
+        client_secret: client.secret,
+      };
+      const body = method === 'POST' ? new URLSearchParams(fields) : null;
+      const headers = { origin, ...(body ? {} : { authorization }) };
+      const answer = await fetch(server.url + path, { method, headers, body });
+      expect(answer.status, path).to.equal(503);
+      expect(answer.headers.get('access-control-allow-origin'), path).to.be.oneOf(['*', origin]);
+      expect(answer.headers.get('access-control-expose-headers'), path).to.contain('Retry-After');
+      expect(answer.headers.get('access-control-allow-credentials'), path).to.equal(null);
+    }
   }
 
   async function expectRecovery(): Promise<void> {
