@@ -162,7 +162,7 @@ onEachEngine((openStore) => {
       const newcomer = await app.client();
       const { url } = await flows.start({ client: newcomer, params: { scope: 'openid', claims } });
       const login = await browser.open(url);
-      const consent = await browser.submit(login.url.pathname, person);
+      const consent = await browser.submit(login.url.pathname, await app.person());
       expect(consent.text).to.match(/phone/i);
     });
 
