@@ -43,11 +43,11 @@ import { plainBody } from './http/plain-body.ts';
 import { createThrottle } from './http/rate-limit.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
 import { createViews } from './http/views.ts';
-import { createIdentify } from './identity-providers/identify.ts';
 import { createIdentityProviders } from './identity-providers/identity-providers.ts';
 import { createLinks } from './identity-providers/links.ts';
-import { createWelcome } from './identity-providers/new-people.ts';
 import { createProviderTokens } from './identity-providers/provider-tokens.ts';
+import { createProvisioning } from './identity-providers/provisioning.ts';
+import { createResolveAccount } from './identity-providers/resolve-account.ts';
 import { createSignInMethods } from './identity-providers/sign-in-methods.ts';
 import { createUpstreamSignIn } from './identity-providers/upstream-sign-in.ts';
 import { callbackRoutes } from './interactions/callback-routes.ts';
@@ -382,8 +382,8 @@ export async function createApp(
   };
   const outbound = createOutbound(guard);
   const issueAccessToken = createIssueAccessToken({ storage, now: wallClock, adapter });
-  const welcome = createWelcome({ storage, accounts, links, audit });
-  const identify = createIdentify({ links, accounts, welcome });
+  const provision = createProvisioning({ storage, accounts, links, audit });
+  const resolveAccount = createResolveAccount({ links, accounts, provision });
   const exchange = createExchange({
     appTokens,
     clients,
@@ -393,7 +393,7 @@ export async function createApp(
       request: createOutbound({ ...guard, timeout: 2.5 }),
       secretOf: identityProviders.secretOf,
     }),
-    identify,
+    resolveAccount,
     issue: issueAccessToken,
     audit,
   });
@@ -479,7 +479,7 @@ export async function createApp(
   });
   const providerSignIn = createProviderSignIn({
     upstream,
-    identify,
+    resolveAccount,
     linkAccount,
     audit,
     acr: ACR_FEDERATED,

@@ -3,9 +3,9 @@ import type Koa from 'koa';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { allowFormTarget } from '../http/security-headers.ts';
-import type { Stranger } from '../identity-providers/new-people.ts';
-import { ProviderUnavailable } from '../identity-providers/proof.ts';
+import type { ExternalIdentity } from '../identity-providers/provisioning.ts';
 import type { SignInMethod, SignInMethods } from '../identity-providers/sign-in-methods.ts';
+import { ProviderUnavailable } from '../identity-providers/token-verifier.ts';
 import type { OfferedProvider, UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
 import type { Console, Visitor } from './console.ts';
 
@@ -57,9 +57,8 @@ export function signInMethodRoutes({ pages, methods, upstream }: SignInMethodRou
         if (ctx.method !== 'GET')
           throw new AppError('method_not_allowed', 'only a browser that is sent back comes here');
         const answer = { identityProviderId: String(ctx.params.provider), query: ctx.querystring, address: ctx.ip };
-        const arrival = await upstream.complete({ ...answer, boundTo: boundTo(visitor) }).catch(throttled);
-        const problem =
-          arrival.outcome === 'proven' ? await link(visitor, arrival.stranger) : PROBLEM_OF[arrival.outcome];
+        const result = await upstream.complete({ ...answer, boundTo: boundTo(visitor) }).catch(throttled);
+        const problem = result.outcome === 'proven' ? await link(visitor, result.identity) : PROBLEM_OF[result.outcome];
         if (problem === undefined) return pages.redirect(ctx, SECURITY, 'method_linked');
         await showLink(ctx, visitor, await offered(ctx), problem);
       },
@@ -103,9 +102,9 @@ export function signInMethodRoutes({ pages, methods, upstream }: SignInMethodRou
     return method;
   }
 
-  async function link({ account, origin }: Visitor, stranger: Stranger): Promise<LinkProblem | undefined> {
+  async function link({ account, origin }: Visitor, identity: ExternalIdentity): Promise<LinkProblem | undefined> {
     try {
-      await methods.link(account, stranger, origin);
+      await methods.link(account, identity, origin);
       return undefined;
     } catch (error) {
       if (error instanceof AppError && error.code === 'conflict') return 'taken';

@@ -5,11 +5,11 @@
 import { type Account, permissionsOf } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
-import type { Identify } from '../identity-providers/identify.ts';
 import { audienceOf, type IdentityProvider } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
-import { ProviderUnavailable, type Verdict } from '../identity-providers/proof.ts';
 import type { ProviderTokens } from '../identity-providers/provider-tokens.ts';
+import type { ResolveAccount } from '../identity-providers/resolve-account.ts';
+import { ProviderUnavailable, type TokenCheck } from '../identity-providers/token-verifier.ts';
 import type { AppTokens } from './app-tokens.ts';
 
 /** Seconds an access token lives unless its app says otherwise. */
@@ -78,7 +78,7 @@ export interface ExchangeOptions {
   clients: { findActive(id: string): Promise<Client | undefined> };
   identityProviders: Pick<IdentityProviders, 'findActive'>;
   providerTokens: ProviderTokens;
-  identify: Identify;
+  resolveAccount: ResolveAccount;
   issue: IssueAccessToken;
   audit: Audit;
 }
@@ -94,7 +94,7 @@ interface Request {
 }
 
 export function createExchange(options: ExchangeOptions): Exchange {
-  const { appTokens, clients, identityProviders, providerTokens, identify, issue, audit } = options;
+  const { appTokens, clients, identityProviders, providerTokens, resolveAccount, issue, audit } = options;
 
   async function issueFor(request: Request, account: Account): Promise<ExchangeOutcome> {
     const { client, identityProvider } = request;
@@ -108,11 +108,11 @@ export function createExchange(options: ExchangeOptions): Exchange {
     const { client, identityProvider, audience, token, origin } = request;
     const identityProviderId = identityProvider.id;
     if (token === undefined) return { outcome: 'token_invalid', identityProviderId };
-    const { verdict, remembered } = await providerTokens.prove(identityProvider, { token, audience });
-    if (verdict.outcome !== 'proven') return { outcome: REFUSAL[verdict.outcome], identityProviderId };
-    const { subject, profile, tellMore } = verdict;
-    const stranger = { identityProvider, subject, profile, tellMore: tellMore && (() => tellMore(token)) };
-    const account = await identify(stranger, origin);
+    const { check, remembered } = await providerTokens.check(identityProvider, { token, audience });
+    if (check.outcome !== 'proven') return { outcome: REFUSAL[check.outcome], identityProviderId };
+    const { subject, profile, tellMore } = check;
+    const identity = { identityProvider, subject, profile, tellMore: tellMore && (() => tellMore(token)) };
+    const account = await resolveAccount(identity, origin);
     if (!account) return { outcome: 'no_account', identityProviderId };
     if (account.status !== 'active') return { outcome: 'account_not_approved', identityProviderId };
     // What is proven again within a minute is the same sign-in.
@@ -168,7 +168,7 @@ const REFUSAL = {
   invalid: 'token_invalid',
   audience_mismatch: 'audience_mismatch',
   expired: 'token_expired',
-} as const satisfies Record<Exclude<Verdict['outcome'], 'proven'>, ExchangeRefused['outcome']>;
+} as const satisfies Record<Exclude<TokenCheck['outcome'], 'proven'>, ExchangeRefused['outcome']>;
 
 /** What the app may ask for and the account holds; undefined when something else was asked for. */
 function scopeFor(client: Client, account: Account, asked: string[] | undefined): string[] | undefined {

@@ -1,12 +1,12 @@
-/** The code flows at all providers: one each, made anew when the provider is changed, and how long anybody waits for it. */
+/** The code flows at all providers: one each, made anew when the provider is changed, and how long a request waits for it. */
 import { LRUCache } from 'lru-cache';
 import type { Outbound } from '../http/outbound.ts';
+import { createProviderClient } from './circuit-breaker.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
 import { KINDS } from './kinds/kinds.ts';
 import type { CodeFlow, SignedIn, SignInRequest, Unguessable } from './oauth-client.ts';
-import { ProviderUnavailable } from './proof.ts';
-import { createUpstream } from './upstream.ts';
+import { ProviderUnavailable } from './token-verifier.ts';
 
 /** Seconds that a person waits for us when they come back, however many questions there are. */
 const PATIENCE = 6;
@@ -37,7 +37,7 @@ export function createCodeFlows({ issuer, request, secretOf }: CodeFlowsOptions)
     const key = JSON.stringify(identityProvider);
     const known = flows.get(key);
     if (known) return known;
-    const ask = createUpstream({ request });
+    const ask = createProviderClient({ request });
     const { createCodeFlow } = KINDS[identityProvider.kind];
     const flow = createCodeFlow({ identityProvider, ask, secret: () => secretOf(identityProvider) });
     flows.set(key, flow);

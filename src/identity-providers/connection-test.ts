@@ -1,10 +1,10 @@
 /** Whether an identity provider can be used as it is set up, and which setting is wrong when not: for the administrator who sets it up. */
 import type { Outbound, OutboundError } from '../http/outbound.ts';
+import type { ProviderClient } from './circuit-breaker.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
 import type { Finding } from './kinds/kind.ts';
 import { KINDS } from './kinds/kinds.ts';
-import type { Upstream } from './upstream.ts';
 
 export interface ConnectionTest {
   /** Takes as long as the slowest of a few answers, of which none takes long. */
@@ -18,7 +18,7 @@ export interface ConnectionTestParts {
 
 export function createConnectionTest({ request, secretOf }: ConnectionTestParts): ConnectionTest {
   /** Asked whatever went wrong before, and any answer is one. */
-  const ask: Upstream = async (url, init) => {
+  const ask: ProviderClient = async (url, init) => {
     const response = await request(url, init);
     return { status: response.status, body: await response.json().catch(() => undefined) };
   };

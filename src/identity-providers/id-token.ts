@@ -11,9 +11,9 @@ import {
   type JSONWebKeySet,
 } from 'jose';
 import { z } from 'zod';
-import { type ProofRequest, ProviderUnavailable, type Verdict } from './proof.ts';
-import type { Remembered } from './remembered.ts';
-import type { UpstreamAnswer } from './upstream.ts';
+import type { CachedDocument } from './cached-document.ts';
+import type { ProviderAnswer } from './circuit-breaker.ts';
+import { ProviderUnavailable, type TokenCheck, type TokenCheckRequest } from './token-verifier.ts';
 import { profileIn } from './upstream-profile.ts';
 
 /** Signatures that only the issuer can make: nothing with a shared secret, and not `none`. */
@@ -34,7 +34,7 @@ export const ID_TOKEN_ALGORITHMS = [
 /** A key set (RFC 7517 §5) of reasonable size. */
 const KeySet = z.object({ keys: z.array(z.looseObject({ kty: z.string() })).max(100) });
 
-/** Seconds by which another clock may be ahead of ours. Nobody lives longer for it. */
+/** Seconds by which another clock may be ahead of ours. No token lives longer for it. */
 const SKEW = 60;
 
 const Claims = z.looseObject({
@@ -51,20 +51,20 @@ const Claims = z.looseObject({
 type Claims = z.infer<typeof Claims>;
 
 /** @throws {ProviderUnavailable} when it is not one. */
-export function keySetIn({ status, body }: UpstreamAnswer): JSONWebKeySet {
+export function keySetIn({ status, body }: ProviderAnswer): JSONWebKeySet {
   const keySet = KeySet.safeParse(body);
   if (status === 200 && keySet.success) return keySet.data;
   throw new ProviderUnavailable('the key set of the provider is none');
 }
 
-export interface IdTokenRules extends ProofRequest {
+export interface IdTokenRules extends TokenCheckRequest {
   issuers: readonly string[];
-  keys: Remembered<JSONWebKeySet>;
+  keys: CachedDocument<JSONWebKeySet>;
   now: number;
 }
 
 /** @throws {ProviderUnavailable} when the keys are not there to check with. */
-export async function proveIdToken({ token, issuers, audience, keys, now }: IdTokenRules): Promise<Verdict> {
+export async function verifyIdToken({ token, issuers, audience, keys, now }: IdTokenRules): Promise<TokenCheck> {
   const claims = await claimsIn(token, keys);
   if (!claims || !issuers.includes(claims.iss) || isFromTheFuture(claims, now)) return { outcome: 'invalid' };
   if (!isIssuedTo(audience, claims)) return { outcome: 'audience_mismatch' };
@@ -84,7 +84,7 @@ function isFromTheFuture({ iat = 0, nbf = 0 }: Claims, now: number): boolean {
 }
 
 /** The claims of a token with a good signature. */
-async function claimsIn(token: string, keys: Remembered<JSONWebKeySet>): Promise<Claims | undefined> {
+async function claimsIn(token: string, keys: CachedDocument<JSONWebKeySet>): Promise<Claims | undefined> {
   const keySet = await keys.get();
   const signed = await payloadOf(token, keySet);
   // The issuer may have a new key that is not known here yet.

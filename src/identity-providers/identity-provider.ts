@@ -10,7 +10,7 @@ const BaseUrl = z
   .regex(/^[^\s?#]*$/, 'must not have a query or a fragment')
   .refine((url) => !URL.parse(url)?.username && !URL.parse(url)?.password, 'must not have a user name or password');
 
-/** Which people may come who have no account yet: nobody, those an administrator approves, or everybody. */
+/** Which people without an account may come: none, those whom an administrator approves, or all. */
 export const NewPeople = z.discriminatedUnion('policy', [
   z.object({ policy: z.literal('refuse') }),
   z.object({ policy: z.enum(['pending', 'active']), organizationId: z.string().optional() }),

@@ -9,7 +9,7 @@ import type { UpstreamProfile } from './upstream-profile.ts';
  */
 export const Link = z.object({
   identityProviderId: z.string(),
-  /** What the provider calls the person and never gives to anybody else (OIDC Core §2). */
+  /** What the provider calls the person and never gives to another person (OIDC Core §2). */
   subject: z
     .string()
     .min(1, 'must not be empty')
@@ -24,7 +24,7 @@ export const Link = z.object({
 });
 export type Link = z.infer<typeof Link>;
 
-/** What somebody is called elsewhere, so that two of their identities there can be told apart. */
+/** What a person is called elsewhere, so that two of their identities there can be told apart. */
 export function labelOf({ nickname, email, givenName, familyName }: UpstreamProfile): string | undefined {
   const name = [givenName, familyName].filter((part) => part !== undefined).join(' ');
   return cleanLine(nickname ?? email ?? name, 254) || undefined;

@@ -11,7 +11,7 @@ import { Link } from './link.ts';
 const NewLink = Link.omit({ createdAt: true });
 export type NewLink = z.input<typeof NewLink>;
 
-/** Somebody at an identity provider. */
+/** A person at an identity provider. */
 export type Person = Pick<Link, 'identityProviderId' | 'subject'>;
 
 export interface Links {
@@ -20,11 +20,11 @@ export interface Links {
    * @throws {AppError} `conflict` when this person has another account; `invalid_request` naming the field.
    */
   add(link: NewLink, origin?: Origin): Promise<Link>;
-  /** Somebody's link, which lets them in; its account may be gone. */
+  /** A person's link, which lets them in; its account may be gone. */
   find(person: Person): Promise<Link | undefined>;
   /** A link that was added `unsettled` lets its person in from now on. */
   settle(person: Person): Promise<void>;
-  /** An account's link lets nobody in any more, and can still be removed. */
+  /** An account's link lets no one in any more, and can still be removed. */
   unsettle(accountId: string, person: Person): Promise<void>;
   /** Oldest first. */
   list(accountId: string): Promise<Link[]>;

@@ -11,11 +11,11 @@ import {
   type ServerMetadata,
 } from 'openid-client';
 import type { OutboundInit } from '../http/outbound.ts';
+import type { ProviderClient } from './circuit-breaker.ts';
 import type { ConnectionTestOptions } from './kinds/kind.ts';
-import type { Upstream } from './upstream.ts';
 import type { UpstreamProfile } from './upstream-profile.ts';
 
-/** What a sign-in there is told apart by: all of it random, made for this one, and known to nobody else but `state`. */
+/** What a sign-in there is told apart by: all of it random, made for this one, and known to no one else but `state`. */
 export interface Unguessable {
   /** RFC 6749 §10.12. */
   state: string;
@@ -76,7 +76,7 @@ function clientAuth({ token_endpoint_auth_methods_supported: methods }: ServerMe
     : ClientSecretPost(secret);
 }
 
-function throughGuard(ask: Upstream): CustomFetch {
+function throughGuard(ask: ProviderClient): CustomFetch {
   return async (url, init) => {
     const { status, body } = await ask(url, init as OutboundInit);
     const text = body === undefined ? null : JSON.stringify(body);

@@ -8,11 +8,11 @@ import {
   type ServerMetadata,
 } from 'openid-client';
 import { z } from 'zod';
+import { cachedDocument } from './cached-document.ts';
+import type { ProviderClient } from './circuit-breaker.ts';
 import { ID_TOKEN_ALGORITHMS } from './id-token.ts';
 import { type CodeFlow, type CodeFlowOptions, configure, type SignInRequest } from './oauth-client.ts';
-import { ProviderUnavailable } from './proof.ts';
-import { remembered } from './remembered.ts';
-import type { Upstream } from './upstream.ts';
+import { ProviderUnavailable } from './token-verifier.ts';
 import { isWhole, profileIn } from './upstream-profile.ts';
 
 const Endpoint = z.url({ protocol: /^https?$/ });
@@ -40,7 +40,7 @@ export interface OpenIdRules {
 export function createOpenIdSignIn(options: CodeFlowOptions, rules: OpenIdRules): CodeFlow {
   const { identityProvider, ask } = options;
   const { address, issuers } = rules;
-  const client = remembered(async () => configure(await discover(ask, { address, issuers }), options));
+  const client = cachedDocument(async () => configure(await discover(ask, { address, issuers }), options));
 
   /** `max_age` is what obliges the provider to say when it has asked (OIDC Core §3.1.2.1). */
   function promptOf({ askAgain, chooseAccount }: SignInRequest): Record<string, string> {
@@ -89,7 +89,7 @@ export function createOpenIdSignIn(options: CodeFlowOptions, rules: OpenIdRules)
 
 /** Only the provider's own word about itself counts (OIDC Discovery §4.3). @throws {ProviderUnavailable} */
 async function discover(
-  ask: Upstream,
+  ask: ProviderClient,
   { address, issuers }: { address: string; issuers: readonly string[] },
 ): Promise<ServerMetadata> {
   const { status, body } = await ask(`${address.replace(/\/$/, '')}/.well-known/openid-configuration`);

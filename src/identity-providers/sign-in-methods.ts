@@ -1,6 +1,6 @@
 /**
- * The identity providers that a person signs in with: linking one, which is told by mail, and unlinking, which never leaves somebody
- * without a way in. Knows nothing of how somebody proves who they are there.
+ * The identity providers that a person signs in with: linking one, which is told by mail, and unlinking, which never leaves a person
+ * without a way in. Knows nothing of how people prove who they are there.
  */
 import { isIP } from 'node:net';
 import { z } from 'zod';
@@ -17,7 +17,7 @@ import type { IdentityProviders } from './identity-providers.ts';
 import { KINDS } from './kinds/kinds.ts';
 import { type Link, labelOf } from './link.ts';
 import { type Links, personKey } from './links.ts';
-import type { Stranger } from './new-people.ts';
+import type { ExternalIdentity } from './provisioning.ts';
 
 /** Seconds that unlinking may take. */
 const LEASE = 5;
@@ -42,9 +42,9 @@ export interface SignInMethods {
    * @param account As it was when its person proved who they are.
    * @throws {AppError} `conflict` when that person has another account here; `login_required` when that proof has ended meanwhile.
    */
-  link(account: Account, stranger: Stranger, origin: Origin): Promise<void>;
+  link(account: Account, identity: ExternalIdentity, origin: Origin): Promise<void>;
   /**
-   * Also ends the other sessions, since somebody may have come in with it.
+   * Also ends the other sessions, since another person may have come in with it.
    * @throws {AppError} `not_found` when it is not this account's; `conflict` when it is the only way in, or another is being unlinked.
    */
   unlink(account: Account, key: string, options: { keepSession: string; origin: Origin }): Promise<void>;

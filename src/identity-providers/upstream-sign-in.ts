@@ -15,15 +15,15 @@ import { type IdentityProvider, isForSignIn, nameOf } from './identity-provider.
 import type { IdentityProviders } from './identity-providers.ts';
 import { KINDS } from './kinds/kinds.ts';
 import { Link } from './link.ts';
-import type { Stranger } from './new-people.ts';
-import { unavailableIn } from './proof.ts';
+import type { ExternalIdentity } from './provisioning.ts';
+import { unavailableIn } from './token-verifier.ts';
 
-/** Seconds that somebody may take to sign in at the provider. */
+/** Seconds that a person may take to sign in at the provider. */
 const LIFETIME = 15 * 60;
 /** Seconds by which the provider's clock may be behind ours. */
 const SKEW = 30;
 
-/** Answers that proved nobody: each makes us ask the provider. */
+/** Answers that proved no one: each makes us ask the provider. */
 const FAILURES: Rule = { name: 'provider-sign-in', limit: 30, window: 15 * 60 };
 
 const Attempt = z.object({
@@ -39,8 +39,8 @@ const Attempt = z.object({
 });
 type Attempt = z.infer<typeof Attempt>;
 
-export type Arrival =
-  | { outcome: 'proven'; stranger: Stranger }
+export type CallbackResult =
+  | { outcome: 'proven'; identity: ExternalIdentity }
   | {
       outcome: /** The person said no at the provider. */
         | 'cancelled'
@@ -103,7 +103,7 @@ export interface UpstreamSignIn {
    * Whom an answer proves. Works once, for the browser that began it.
    * @throws {AppError} `interaction_expired` when nothing was begun that this is the answer to; `too_many_requests`.
    */
-  complete(answer: Return): Promise<Arrival>;
+  complete(answer: Return): Promise<CallbackResult>;
 }
 
 export interface UpstreamSignInOptions {
@@ -135,11 +135,11 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
     return { key, attempt };
   }
 
-  async function prove(
+  async function resultOf(
     identityProvider: IdentityProvider,
     { nonce, verifier, askAgain, startedAt }: Attempt,
     query: URLSearchParams,
-  ): Promise<Arrival> {
+  ): Promise<CallbackResult> {
     try {
       const expected = { state: query.get('state') ?? '', nonce, verifier };
       const person = await flows.redeem(identityProvider, query, expected);
@@ -147,7 +147,7 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
         return { outcome: 'refused', identityProvider, problem: 'the subject is unusable' };
       if (askAgain && !((person.authenticatedAt ?? 0) >= startedAt - SKEW))
         return { outcome: 'not_asked_again', identityProvider, problem: 'did not ask the person again' };
-      return { outcome: 'proven', stranger: { identityProvider, ...person } };
+      return { outcome: 'proven', identity: { identityProvider, ...person } };
     } catch (error) {
       if (error instanceof AppError) throw error;
       const unavailable = unavailableIn(error);
@@ -188,23 +188,23 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
     async complete({ identityProviderId, boundTo, query: text, address }) {
       const query = new URLSearchParams(text);
       const { key, attempt } = await attemptAt(identityProviderId, query.get('state'));
-      // Another browser's: a person would be signed in, or linked, as somebody else (RFC 9700 §4.7).
+      // Another browser's: a person would be signed in, or linked, as another one (RFC 9700 §4.7).
       if (attempt.boundTo !== keyOf(boundTo) || !(await attempts.take(key))) throw unknownAnswer();
       const identityProvider = await findForSignIn(identityProviderId);
       if (!identityProvider) throw unknownAnswer();
       if (query.get('error') === 'access_denied')
         return { outcome: 'cancelled', identityProvider, problem: 'cancelled there' };
       const failure = await throttle.consume(FAILURES, { source: address });
-      const arrival = await prove(identityProvider, attempt, query);
-      // Nobody is to blame who comes back while the provider is down.
-      if (arrival.outcome === 'proven' || (arrival.outcome === 'unavailable' && !arrival.mayBeByInput))
+      const result = await resultOf(identityProvider, attempt, query);
+      // A person who comes back while the provider is down is not to blame.
+      if (result.outcome === 'proven' || (result.outcome === 'unavailable' && !result.mayBeByInput))
         await failure.refund();
-      return arrival;
+      return result;
     },
   };
 }
 
-/** Why an answer was refused, for the audit trail: nothing of it that somebody else may have written. */
+/** Why an answer was refused, for the audit trail: nothing of it that another party may have written. */
 function problemIn(error: Error & { error?: unknown }): string {
   const code = /^[\w.-]{1,64}$/.exec(String(error.error ?? ''))?.[0];
   const cause = error.cause instanceof Error ? error.cause.message : undefined;
@@ -222,7 +222,7 @@ function secret(): string {
   return randomBytes(32).toString('base64url');
 }
 
-/** Whoever reads the store can neither answer in a provider's place nor be the browser that asked. */
+/** One who reads the store can neither answer in a provider's place nor be the browser that asked. */
 function keyOf(value: string): string {
   return hash('sha256', value, 'base64url');
 }

@@ -9,7 +9,7 @@ import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import { type IdentityProvider, isForSignIn, nameOf } from '../identity-providers/identity-provider.ts';
 import { labelOf } from '../identity-providers/link.ts';
-import type { Stranger } from '../identity-providers/new-people.ts';
+import type { ExternalIdentity } from '../identity-providers/provisioning.ts';
 import type { SignInMethods } from '../identity-providers/sign-in-methods.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -48,27 +48,27 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
   /** Whoever knows an interaction's uid, and it is in no record, may go on with it. */
   const keyOf = ({ uid }: Interaction) => hash('sha256', uid, 'base64url');
 
-  async function reasonFor({ identityProvider, profile }: Stranger): Promise<Waiting['reason']> {
+  async function reasonFor({ identityProvider, profile }: ExternalIdentity): Promise<Waiting['reason']> {
     const { email } = profile;
     if (email !== undefined && (await accounts.findByEmail(email))) return 'known_email';
     return identityProvider.newPeople.policy !== 'refuse' && email === undefined ? 'no_email' : 'refused';
   }
 
   /** @throws {AppError} `interaction_expired` */
-  async function find(interaction: Interaction): Promise<{ stranger: Stranger; reason: Waiting['reason'] }> {
+  async function find(interaction: Interaction): Promise<{ identity: ExternalIdentity; reason: Waiting['reason'] }> {
     const kept = await waiting.get(keyOf(interaction));
     const identityProvider = kept && (await findProvider(kept.identityProviderId));
     if (!kept || !identityProvider || !isForSignIn(identityProvider))
       throw new AppError('interaction_expired', 'nobody has shown who they are elsewhere in this sign-in');
     const { subject, profile, reason } = kept;
-    return { stranger: { identityProvider, subject, profile }, reason };
+    return { identity: { identityProvider, subject, profile }, reason };
   }
 
   return {
     /** Remembers who somebody is elsewhere, and asks them who they are here. */
-    async ask(interaction: Interaction, stranger: Stranger): Promise<Outcome> {
-      const { identityProvider, subject, profile } = stranger;
-      const reason = await reasonFor(stranger);
+    async ask(interaction: Interaction, identity: ExternalIdentity): Promise<Outcome> {
+      const { identityProvider, subject, profile } = identity;
+      const reason = await reasonFor(identity);
       const kept = { identityProviderId: identityProvider.id, subject, profile, reason };
       await waiting.put(keyOf(interaction), kept, { ttl: LIFETIME });
       await audit.record({
@@ -81,33 +81,33 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
     },
 
     async show(interaction: Interaction): Promise<Outcome> {
-      const { stranger, reason } = await find(interaction);
-      const email = reason === 'known_email' ? stranger.profile.email : interaction.loginHint;
-      return linkPage(interaction, { stranger, reason, email });
+      const { identity, reason } = await find(interaction);
+      const email = reason === 'known_email' ? identity.profile.email : interaction.loginHint;
+      return linkPage(interaction, { identity, reason, email });
     },
 
     async submit(interaction: Interaction, form: LoginForm): Promise<Outcome> {
-      const { stranger, reason } = await find(interaction);
+      const { identity, reason } = await find(interaction);
       return login(interaction, form, {
         async proven(account) {
-          await methods.link(account, stranger, { ...interaction.source, clientId: interaction.client.id });
+          await methods.link(account, identity, { ...interaction.source, clientId: interaction.client.id });
           await waiting.delete(keyOf(interaction));
         },
-        again: (problem) => linkPage(interaction, { stranger, reason, email: form.email, problem }),
+        again: (problem) => linkPage(interaction, { identity, reason, email: form.email, problem }),
       });
     },
   };
 }
 
 interface LinkPage {
-  stranger: Stranger;
+  identity: ExternalIdentity;
   reason: Waiting['reason'];
   email: string | undefined;
   problem?: Problem;
 }
 
-function linkPage(interaction: Interaction, { stranger, reason, email, problem }: LinkPage): Outcome {
-  const { identityProvider, profile } = stranger;
+function linkPage(interaction: Interaction, { identity, reason, email, problem }: LinkPage): Outcome {
+  const { identityProvider, profile } = identity;
   const { page, data } = shownProblem(problem);
   const { client } = interaction;
   return {

@@ -3,10 +3,10 @@ import { z } from 'zod';
 import type { Account } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
-import type { Identify } from '../identity-providers/identify.ts';
 import { type IdentityProvider, nameOf } from '../identity-providers/identity-provider.ts';
-import { ProviderUnavailable } from '../identity-providers/proof.ts';
-import type { Arrival, UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
+import type { ResolveAccount } from '../identity-providers/resolve-account.ts';
+import { ProviderUnavailable } from '../identity-providers/token-verifier.ts';
+import type { CallbackResult, UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
 import type { createLinkAccount } from './link-account.ts';
 import { type Problem, problemOf, providersFor, showLoginProblem } from './login.ts';
 import { actionsOf, type Interaction, type Outcome } from './step.ts';
@@ -18,7 +18,7 @@ const AMR = ['fed'];
 
 export interface ProviderSignInOptions {
   upstream: Pick<UpstreamSignIn, 'begin' | 'complete'>;
-  identify: Identify;
+  resolveAccount: ResolveAccount;
   linkAccount: ReturnType<typeof createLinkAccount>;
   audit: Audit;
   acr: string;
@@ -32,14 +32,14 @@ export interface Answer {
 }
 
 export function createProviderSignIn(options: ProviderSignInOptions) {
-  const { upstream, identify, linkAccount, audit, acr, now } = options;
+  const { upstream, resolveAccount, linkAccount, audit, acr, now } = options;
 
   /** Shows the sign-in as it was, with why nobody is signed in. */
   async function showRefusal(
     interaction: Interaction,
-    arrival: Exclude<Arrival, { outcome: 'proven' }>,
+    result: Exclude<CallbackResult, { outcome: 'proven' }>,
   ): Promise<Outcome> {
-    const { outcome, identityProvider, problem, retryAfter } = arrival;
+    const { outcome, identityProvider, problem, retryAfter } = result;
     const detail = { identity_provider: identityProvider.id, problem };
     if (outcome === 'refused' || outcome === 'not_asked_again')
       await audit.record({ ...originOf(interaction), type: 'sign_in_refused', detail });
@@ -93,12 +93,12 @@ export function createProviderSignIn(options: ProviderSignInOptions) {
     async arrive(interaction: Interaction, answer: Answer): Promise<Outcome> {
       const { address } = interaction.source;
       const completed = { ...answer, boundTo: boundTo(interaction), address };
-      const arrival = await upstream.complete(completed).catch(problemWith);
-      if ('status' in arrival) return showLoginProblem(interaction, arrival);
-      if (arrival.outcome !== 'proven') return showRefusal(interaction, arrival);
-      const { stranger } = arrival;
-      const account = await identify(stranger, originOf(interaction));
-      return account ? letIn(interaction, account, stranger.identityProvider) : linkAccount.ask(interaction, stranger);
+      const result = await upstream.complete(completed).catch(problemWith);
+      if ('status' in result) return showLoginProblem(interaction, result);
+      if (result.outcome !== 'proven') return showRefusal(interaction, result);
+      const { identity } = result;
+      const account = await resolveAccount(identity, originOf(interaction));
+      return account ? letIn(interaction, account, identity.identityProvider) : linkAccount.ask(interaction, identity);
     },
   };
 }

@@ -3,14 +3,14 @@
  * (POST /applications/{client_id}/token). Signing in is plain OAuth 2 and two questions to its API; it cannot be made to ask again.
  */
 import { z } from 'zod';
-import { type Prove, type Proven, ProviderUnavailable, type Verdict } from '../proof.ts';
-import type { Upstream, UpstreamAnswer } from '../upstream.ts';
+import type { ProviderAnswer, ProviderClient } from '../circuit-breaker.ts';
+import { ProviderUnavailable, type TokenCheck, type TokenVerifier, type VerifiedToken } from '../token-verifier.ts';
 import { profileIn, type UpstreamProfile } from '../upstream-profile.ts';
 import { type Finding, type Kind, NO_TOKEN, type ProviderSettings, type VerifierOptions } from './kind.ts';
 
 const API = 'https://api.github.com';
 
-/** A person's own tokens were issued to no app, so that nobody could say who may use them. */
+/** A person's own tokens were issued to no app, so that nothing says which app may use them. */
 const PERSONAL = /^(ghp|github_pat)_/;
 
 const PROVES_TO_ITS_APP = 'GitHub proves tokens only to their app';
@@ -48,7 +48,7 @@ export const github: Kind = {
   async *testConnection({ identityProvider, secret, ask }): AsyncGenerator<Finding> {
     const { status } = await ask(...tokenCheck(identityProvider, { secret: (await secret()) ?? '', token: NO_TOKEN }));
     yield { tried: 'address', result: 'good' };
-    // Whoever proves to be the app hears that it knows no such token.
+    // One that proves to be the app hears that it knows no such token.
     if (status === 404 || status === 422) return yield { tried: 'credentials', result: 'good' };
     yield { tried: 'credentials', result: status < 500 ? 'wrong' : 'unreachable', detail: String(status) };
   },
@@ -79,7 +79,7 @@ const CheckedToken = z.object({
 function tokenCheck(
   identityProvider: ProviderSettings,
   { secret, token }: { secret: string | undefined; token: string },
-): Parameters<Upstream> {
+): Parameters<ProviderClient> {
   const { clientId = '' } = identityProvider;
   const headers = {
     authorization: `Basic ${Buffer.from(`${clientId}:${secret}`).toString('base64')}`,
@@ -92,26 +92,26 @@ function tokenCheck(
 
 const VERSION = { accept: 'application/vnd.github+json', 'x-github-api-version': '2022-11-28' };
 
-function createGitHubVerifier({ identityProvider, secret, ask, now }: VerifierOptions): Prove {
+function createGitHubVerifier({ identityProvider, secret, ask, now }: VerifierOptions): TokenVerifier {
   /** Most people hide their address from all but those whom they gave the right to see it. */
-  async function tellMore(token: string, { subject, profile }: Proven): Promise<UpstreamProfile> {
+  async function tellMore(token: string, { subject, profile }: VerifiedToken): Promise<UpstreamProfile> {
     const person = await askGitHub(ask, { api: apiOf(identityProvider), token });
     if (person.subject !== subject) return profile;
     return { ...person.profile, email: person.profile.email ?? profile.email };
   }
 
-  return async function proveGitHubToken({ token, audience }) {
+  return async function verifyGitHubToken({ token, audience }) {
     if (PERSONAL.test(token)) return { outcome: 'invalid' };
     const answer = await ask(...tokenCheck(identityProvider, { secret: await secret(), token }));
-    const verdict = verdictOf(answer, { audience, now: now() });
-    return verdict.outcome === 'proven' ? { ...verdict, tellMore: (given) => tellMore(given, verdict) } : verdict;
+    const check = checkOf(answer, { audience, now: now() });
+    return check.outcome === 'proven' ? { ...check, tellMore: (given) => tellMore(given, check) } : check;
   };
 }
 
-function verdictOf(
-  { status, body }: UpstreamAnswer,
+function checkOf(
+  { status, body }: ProviderAnswer,
   { audience, now }: { audience: readonly string[]; now: number },
-): Verdict {
+): TokenCheck {
   // Unknown, withdrawn or another app's: GitHub makes no difference.
   if (status === 404 || status === 422) return { outcome: 'invalid' };
   const checked = CheckedToken.safeParse(body);
@@ -128,12 +128,12 @@ function verdictOf(
 const User = z.object({ id: z.int().positive(), login: z.string(), name: z.string().nullish() });
 const Address = z.object({ email: z.string(), primary: z.boolean(), verified: z.boolean() });
 
-/** The API's own limit is 100 addresses a page; nobody has more than a few hundred. */
+/** The API's own limit is 100 addresses a page; no one has more than a few hundred. */
 const PAGES = 10;
 
 /** Who has a token, by the API: the name and every address of theirs. @throws {ProviderUnavailable} */
 async function askGitHub(
-  ask: Upstream,
+  ask: ProviderClient,
   { api, token }: { api: string; token: string },
 ): Promise<{ subject: string; profile: UpstreamProfile }> {
   const get = (url: string) => ask(url, { headers: { authorization: `Bearer ${token}`, ...VERSION } });

@@ -1,9 +1,9 @@
-/** Google: ID tokens, and signing in by OpenID Connect. It lets in whoever sits at a browser where somebody has signed in to it. */
+/** Google: ID tokens, and signing in by OpenID Connect. It lets in a browser in which a person has signed in to it, without asking again. */
 import type { JSONWebKeySet } from 'jose';
-import { keySetIn, proveIdToken } from '../id-token.ts';
+import { cachedDocument } from '../cached-document.ts';
+import { keySetIn, verifyIdToken } from '../id-token.ts';
 import { testOpenIdConnection } from '../openid-connection-test.ts';
-import type { Prove } from '../proof.ts';
-import { remembered } from '../remembered.ts';
+import type { TokenVerifier } from '../token-verifier.ts';
 import type { Kind, ProviderSettings, VerifierOptions } from './kind.ts';
 
 /** Both are Google, as its own documentation has it. */
@@ -40,10 +40,10 @@ function addressOf({ baseUrl }: ProviderSettings): string {
   return baseUrl ?? ISSUERS[0];
 }
 
-function createGoogleVerifier({ identityProvider: { baseUrl }, ask, now }: VerifierOptions): Prove {
+function createGoogleVerifier({ identityProvider: { baseUrl }, ask, now }: VerifierOptions): TokenVerifier {
   const base = baseUrl?.replace(/\/$/, '');
   const issuers: readonly string[] = base === undefined ? ISSUERS : [...ISSUERS, base];
-  const keys = remembered<JSONWebKeySet>(async () =>
+  const keys = cachedDocument<JSONWebKeySet>(async () =>
     keySetIn(await ask(base === undefined ? KEYS : await keysAt(base))),
   );
 
@@ -54,5 +54,5 @@ function createGoogleVerifier({ identityProvider: { baseUrl }, ask, now }: Verif
     return typeof uri === 'string' ? uri : `${place}${new URL(KEYS).pathname}`;
   }
 
-  return ({ token, audience }) => proveIdToken({ token, issuers, audience, keys, now: now() });
+  return ({ token, audience }) => verifyIdToken({ token, issuers, audience, keys, now: now() });
 }

@@ -1,6 +1,6 @@
+import type { ProviderClient } from '../circuit-breaker.ts';
 import type { CodeFlow, CodeFlowOptions } from '../oauth-client.ts';
-import type { Prove } from '../proof.ts';
-import type { Upstream } from '../upstream.ts';
+import type { TokenVerifier } from '../token-verifier.ts';
 
 /**
  * Everything in which one kind of identity provider differs from another. A new kind is one file beside this one, an entry in `kinds.ts`,
@@ -15,7 +15,7 @@ export interface Kind {
   mark: string;
   /** What is checked when a provider is set up. */
   settings: Readonly<Record<SettingName, Setting>>;
-  /** What a person's subject is, for whoever links an account by hand. */
+  /** What a person's subject is, for those who link an account by hand. */
   subject: string;
   /** Whether tokens that another app has there can be proven, or only those of the app whose secret we have. */
   provesForOtherApps: boolean;
@@ -23,10 +23,10 @@ export interface Kind {
   canAskAgain: boolean;
   /** Where people sign in, and what the provider may call itself. */
   address(settings: ProviderSettings): string;
-  createVerifier(options: VerifierOptions): Prove;
+  createVerifier(options: VerifierOptions): TokenVerifier;
   /** Loads what signing in needs, which takes memory that many servers never need. */
   createCodeFlow(options: CodeFlowOptions): Promise<CodeFlow>;
-  /** Asks what a person's token would make us ask, with a token that nobody has. */
+  /** Asks what a person's token would make us ask, with a token that no one has. */
   testConnection(options: ConnectionTestOptions): AsyncIterable<Finding>;
 }
 
@@ -53,7 +53,7 @@ export interface ConnectionTestOptions {
   identityProvider: ProviderSettings;
   /** The secret that goes with the client id. */
   secret: () => Promise<string | undefined>;
-  ask: Upstream;
+  ask: ProviderClient;
 }
 
 /** One thing that was tried, in the order of trying; after what failed nothing more can be tried. */
@@ -64,5 +64,5 @@ export interface Finding {
   detail?: string;
 }
 
-/** No token of anybody's, for a connection test. */
+/** A token that no one has, for a connection test. */
 export const NO_TOKEN = 'latchkey-trial';

@@ -4,12 +4,12 @@
  */
 import type { JSONWebKeySet } from 'jose';
 import { z } from 'zod';
+import { type CachedDocument, cachedDocument } from '../cached-document.ts';
+import type { ProviderAnswer, ProviderClient } from '../circuit-breaker.ts';
 import { basicAuthorization } from '../client-authentication.ts';
-import { keySetIn, proveIdToken } from '../id-token.ts';
+import { keySetIn, verifyIdToken } from '../id-token.ts';
 import { testOpenIdConnection } from '../openid-connection-test.ts';
-import { type ProofRequest, type Prove, ProviderUnavailable, type Verdict } from '../proof.ts';
-import { type Remembered, remembered } from '../remembered.ts';
-import type { Upstream, UpstreamAnswer } from '../upstream.ts';
+import { ProviderUnavailable, type TokenCheck, type TokenCheckRequest, type TokenVerifier } from '../token-verifier.ts';
 import { isWhole, profileIn } from '../upstream-profile.ts';
 import type { Kind, ProviderSettings, VerifierOptions } from './kind.ts';
 
@@ -70,13 +70,13 @@ const Introspected = z.looseObject({
 
 const UserInfo = z.looseObject({ sub: z.string() });
 
-function createOidcVerifier({ identityProvider, secret, ask, now }: VerifierOptions): Prove {
+function createOidcVerifier({ identityProvider, secret, ask, now }: VerifierOptions): TokenVerifier {
   const { clientId } = identityProvider;
   const issuer = issuerOf(identityProvider);
   const metadata = createMetadata({ issuer, ask });
-  const keys = remembered<JSONWebKeySet>(async () => keySetIn(await ask((await metadata.get()).jwks_uri)));
+  const keys = cachedDocument<JSONWebKeySet>(async () => keySetIn(await ask((await metadata.get()).jwks_uri)));
 
-  async function proveOpaque({ token, audience }: ProofRequest): Promise<Verdict> {
+  async function verifyOpaque({ token, audience }: TokenCheckRequest): Promise<TokenCheck> {
     const clientSecret = await secret();
     if (clientId === undefined || clientSecret === undefined) return { outcome: 'invalid' };
     const { introspection_endpoint: endpoint } = await metadata.get();
@@ -86,7 +86,7 @@ function createOidcVerifier({ identityProvider, secret, ask, now }: VerifierOpti
       headers: { authorization: basicAuthorization(clientId, clientSecret), accept: 'application/json' },
       body: new URLSearchParams({ token, token_type_hint: 'access_token' }),
     });
-    return verdictOf(answer, { issuer, audience, now: now(), userInfo });
+    return checkOf(answer, { issuer, audience, now: now(), userInfo });
   }
 
   /** Not every provider says at introspection what it says at userinfo (OIDC Core §5.3), and only what is about this person counts. */
@@ -98,16 +98,16 @@ function createOidcVerifier({ identityProvider, secret, ask, now }: VerifierOpti
     return status === 200 && told.success && told.data.sub === subject ? told.data : {};
   }
 
-  return async function proveOidcToken(request) {
-    if (!JWT.test(request.token)) return proveOpaque(request);
-    return proveIdToken({ ...request, issuers: [issuer], keys, now: now() });
+  return async function verifyOidcToken(request) {
+    if (!JWT.test(request.token)) return verifyOpaque(request);
+    return verifyIdToken({ ...request, issuers: [issuer], keys, now: now() });
   };
 }
 
 /** Where the provider has what; only its own word about itself counts (OIDC Discovery §4.3). */
-function createMetadata({ issuer, ask }: { issuer: string; ask: Upstream }): Remembered<Metadata> {
+function createMetadata({ issuer, ask }: { issuer: string; ask: ProviderClient }): CachedDocument<Metadata> {
   const url = `${issuer.replace(/\/$/, '')}/.well-known/openid-configuration`;
-  return remembered(async () => {
+  return cachedDocument(async () => {
     const { status, body } = await ask(url);
     const metadata = Metadata.safeParse(body);
     if (status !== 200 || !metadata.success) throw new ProviderUnavailable('the provider has no usable metadata');
@@ -116,14 +116,14 @@ function createMetadata({ issuer, ask }: { issuer: string; ask: Upstream }): Rem
   });
 }
 
-interface VerdictRules {
+interface CheckRules {
   issuer: string;
   audience: readonly string[];
   now: number;
   userInfo: (token: string, subject: string) => Promise<Record<string, unknown>>;
 }
 
-function verdictOf({ status, body }: UpstreamAnswer, { issuer, audience, now, userInfo }: VerdictRules): Verdict {
+function checkOf({ status, body }: ProviderAnswer, { issuer, audience, now, userInfo }: CheckRules): TokenCheck {
   const parsed = Introspected.safeParse(body);
   if (status !== 200 || !parsed.success) throw new ProviderUnavailable(`introspection answered ${status}`);
   const { active, sub, client_id: issuedTo, iss = issuer, exp } = parsed.data;

@@ -1,13 +1,13 @@
 import type { UpstreamProfile } from './upstream-profile.ts';
 
 /**
- * What a provider token proves. A failure is told from another one only as far as the provider's own word goes: a token whose signature
+ * What the check of a provider token says. A failure is told from another one only as far as the provider's own word goes: a token whose signature
  * is wrong says nothing, so nothing else is wrong with it.
  */
-export type Verdict =
-  | Proven
+export type TokenCheck =
+  | VerifiedToken
   | {
-      outcome: /** Malformed, unknown, withdrawn, or somebody else's word. */
+      outcome: /** Malformed, unknown, withdrawn, or another issuer's word. */
         | 'invalid'
         /** Good, but issued to an app that was not asked about. */
         | 'audience_mismatch'
@@ -16,32 +16,32 @@ export type Verdict =
     };
 
 /** A good token: who it is about. */
-export interface Proven {
+export interface VerifiedToken {
   outcome: 'proven';
   /** Names the person at the provider, for ever. */
   subject: string;
   /** When the token's word ends; absent when the provider does not say. */
   expiresAt?: number | undefined;
   profile: UpstreamProfile;
-  /** What the provider tells about the person beyond that, to whoever has the token. @throws {ProviderUnavailable} */
+  /** What the provider tells about the person beyond that, to anyone who has the token. @throws {ProviderUnavailable} */
   tellMore?: (token: string) => Promise<UpstreamProfile>;
 }
 
-/** What is to be proven. */
-export interface ProofRequest {
+/** What is to be checked. */
+export interface TokenCheckRequest {
   token: string;
   /** The ids at the provider that the token must have been issued to one of. */
   audience: readonly string[];
 }
 
-/** Proves tokens of one provider. @throws {ProviderUnavailable} */
-export type Prove = (request: ProofRequest) => Promise<Verdict>;
+/** Checks tokens of one provider. @throws {ProviderUnavailable} */
+export type TokenVerifier = (request: TokenCheckRequest) => Promise<TokenCheck>;
 
 /** The provider gave no answer that could be used. Says nothing about the token. */
 export class ProviderUnavailable extends Error {
   /** Seconds after which asking again makes sense. */
   readonly retryAfter: number;
-  /** What was sent, which a stranger may have made up, may be why. */
+  /** What was sent, which a caller may have made up, may be why. */
   readonly mayBeByInput: boolean;
 
   constructor(message: string, details: { retryAfter?: number; cause?: unknown; mayBeByInput?: boolean } = {}) {

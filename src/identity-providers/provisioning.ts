@@ -12,8 +12,8 @@ import { labelOf } from './link.ts';
 import { type Links, type Person, personKey } from './links.ts';
 import type { UpstreamProfile } from './upstream-profile.ts';
 
-/** Somebody who has proved who they are elsewhere. */
-export interface Stranger {
+/** Who a person has proved to be elsewhere. */
+export interface ExternalIdentity {
   identityProvider: IdentityProvider;
   subject: string;
   profile: UpstreamProfile;
@@ -22,12 +22,12 @@ export interface Stranger {
 }
 
 /**
- * Makes an account for somebody who has none, where the identity provider's setting says so; undefined where it does not. Only with an
- * e-mail that the provider has verified and nobody here has: else whoever names somebody's address there would have it here.
+ * Makes an account for a person who has none, where the identity provider's setting says so; undefined where it does not. Only with an
+ * e-mail that the provider has verified and no account here has: else a person who claims another's address there would have it here.
  */
-export type Welcome = (stranger: Stranger, origin?: Origin) => Promise<Account | undefined>;
+export type Provision = (identity: ExternalIdentity, origin?: Origin) => Promise<Account | undefined>;
 
-export interface WelcomeOptions {
+export interface ProvisioningOptions {
   storage: Storage;
   accounts: Pick<Accounts, 'create' | 'findByEmail' | 'get'>;
   links: Pick<Links, 'add' | 'find' | 'remove'>;
@@ -40,12 +40,12 @@ const LEASE = 5;
 const INTERVAL_MS = 100;
 const LOOKS = 20;
 
-export function createWelcome({ storage, accounts, links, audit }: WelcomeOptions): Welcome {
+export function createProvisioning({ storage, accounts, links, audit }: ProvisioningOptions): Provision {
   const leases = collection(storage, { kind: 'new-person', version: 1, schema: z.literal(true) });
 
   async function makeAccount(
     id: string,
-    { identityProvider, profile }: Stranger,
+    { identityProvider, profile }: ExternalIdentity,
     origin: Origin,
   ): Promise<Account | undefined> {
     const { newPeople } = identityProvider;
@@ -86,31 +86,31 @@ export function createWelcome({ storage, accounts, links, audit }: WelcomeOption
   }
 
   /**
-   * Linked first: an account whose link could not be written would keep its e-mail, and nobody could sign in to it. A link whose account
+   * Linked first: an account whose link could not be written would keep its e-mail, and no one could sign in to it. A link whose account
    * could not be written gives way to the next one.
    */
-  async function linkAndMake(stranger: Stranger, person: Person, origin: Origin): Promise<Account | undefined> {
+  async function linkAndMake(identity: ExternalIdentity, person: Person, origin: Origin): Promise<Account | undefined> {
     const known = await accountOf(person);
     if (known) return known;
     // Nothing is linked, even for a moment, for an e-mail that is taken.
-    if (await accounts.findByEmail(String(stranger.profile.email))) return undefined;
+    if (await accounts.findByEmail(String(identity.profile.email))) return undefined;
     const accountId = randomUUID();
-    await links.add({ ...person, accountId, label: labelOf(stranger.profile) }, origin);
-    const made = await makeAccount(accountId, stranger, origin);
+    await links.add({ ...person, accountId, label: labelOf(identity.profile) }, origin);
+    const made = await makeAccount(accountId, identity, origin);
     if (!made) await links.remove(accountId, person, origin);
     return made;
   }
 
-  return async function welcome({ tellMore, ...known }, origin = {}) {
+  return async function provision({ tellMore, ...known }, origin = {}) {
     const { identityProvider, subject } = known;
     if (identityProvider.newPeople.policy === 'refuse') return undefined;
-    const stranger = { ...known, profile: (await tellMore?.()) ?? known.profile };
-    if (stranger.profile.email === undefined) return undefined;
+    const identity = { ...known, profile: (await tellMore?.()) ?? known.profile };
+    if (identity.profile.email === undefined) return undefined;
     const person = { identityProviderId: identityProvider.id, subject };
     const lease = personKey(person);
     if (!(await leases.insert(lease, true, { ttl: LEASE }))) return madeMeanwhile(person);
     try {
-      return await linkAndMake(stranger, person, origin);
+      return await linkAndMake(identity, person, origin);
     } finally {
       await leases.delete(lease);
     }

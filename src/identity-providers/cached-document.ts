@@ -1,7 +1,7 @@
 import { elapsed } from '../clock.ts';
-import { ProviderUnavailable } from './proof.ts';
+import { ProviderUnavailable } from './token-verifier.ts';
 
-export interface Remembered<T> {
+export interface CachedDocument<T> {
   /** The document, at most so old as it may be. @throws {ProviderUnavailable} */
   get(): Promise<T>;
   /** A newer one than `seen`, if there has been time to ask for one; else the same. @throws {ProviderUnavailable} */
@@ -15,7 +15,7 @@ const FRESH = 600;
 const STALE = 6 * 60 * 60;
 
 /** A document of a provider that rarely changes, such as its keys: asked for at most once in ten seconds by all who want it. */
-export function remembered<T>(load: () => Promise<T>): Remembered<T> {
+export function cachedDocument<T>(load: () => Promise<T>): CachedDocument<T> {
   let known: { value: T; at: number } | undefined;
   let askedAt = Number.NEGATIVE_INFINITY;
   let asking: Promise<T> | undefined;

@@ -1,22 +1,22 @@
 /**
- * Questions to one identity provider. Owns when it is taken to be down: then nobody waits for it. What its answers mean
+ * Questions to one identity provider. Owns when it is taken to be down: then no request waits for it. What its answers mean
  * is for others to say.
  */
 
 import { elapsed } from '../clock.ts';
 import type { Outbound, OutboundError, OutboundInit } from '../http/outbound.ts';
 
-import { ProviderUnavailable } from './proof.ts';
+import { ProviderUnavailable } from './token-verifier.ts';
 
 /**
- * So many failures in a row, and the provider is left alone for so many seconds. A code, a token or whatever else a stranger sent
+ * So many failures in a row, and the provider is left alone for so many seconds. A code, a token or whatever else a caller sent
  * may be what makes it fail: then it is asked for nothing in particular first, and only if that fails as well it is down.
  */
 const FAILURES = 5;
 const REST = 10;
 
 /** An answer of the provider: not a failure of its own, nor one of the way there. */
-export interface UpstreamAnswer {
+export interface ProviderAnswer {
   status: number;
   /** Of an answer in JSON; undefined for any other. */
   body: unknown;
@@ -25,13 +25,13 @@ export interface UpstreamAnswer {
 }
 
 /** @throws {ProviderUnavailable} at once while the provider is taken to be down. */
-export type Upstream = (url: string, init?: OutboundInit) => Promise<UpstreamAnswer>;
+export type ProviderClient = (url: string, init?: OutboundInit) => Promise<ProviderAnswer>;
 
-export function createUpstream({ request }: { request: Outbound }): Upstream {
+export function createProviderClient({ request }: { request: Outbound }): ProviderClient {
   let failures = 0;
   let restsUntil = Number.NEGATIVE_INFINITY;
 
-  async function ask(url: string, init?: OutboundInit): Promise<UpstreamAnswer> {
+  async function ask(url: string, init?: OutboundInit): Promise<ProviderAnswer> {
     const response = await request(url, init);
     const body: unknown = await response.json().catch(() => undefined);
     const { status } = response;
@@ -58,7 +58,7 @@ export function createUpstream({ request }: { request: Outbound }): Upstream {
     else restsUntil = elapsed() + REST;
   }
 
-  return async function upstream(url, init) {
+  return async function askProvider(url, init) {
     if (elapsed() < restsUntil)
       throw new ProviderUnavailable('taken to be down', { retryAfter: restsUntil - elapsed() });
     // The first one afterwards tries; the others go on as before until it knows.
@@ -68,7 +68,7 @@ export function createUpstream({ request }: { request: Outbound }): Upstream {
       isUp();
       return answer;
     } catch (cause) {
-      // Our own questions, for documents, say nothing but where they are. Nobody's input keeps a connection from being made.
+      // Our own questions, for documents, say nothing but where they are. No input keeps a connection from being made.
       const mayBeByInput = init !== undefined && !isUnreachable(cause);
       void noteFailure(url, mayBeByInput);
       throw new ProviderUnavailable((cause as Error).message, { cause, mayBeByInput });
