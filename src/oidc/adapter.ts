@@ -81,7 +81,7 @@ export class TokenReplayed extends errors.InvalidGrant {
 }
 
 function modelAdapter(model: string, options: AdapterOptions): Adapter {
-  const { storage, now, admission, effectiveScope, families, stands } = options;
+  const { storage, now, admission, effectiveScope, families, stands, sessionRecords } = options;
   const keyOf = (id: string) => recordKey(model, id);
   const isApiToken = API_TOKEN_MODELS.has(model);
 
@@ -166,12 +166,20 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     const payload = await read(keyOf(id), id);
     if (!payload) return undefined;
     if (model === 'Grant') payload.loaded = true;
+    if (model === 'AuthorizationCode' && !(await mayBegin(payload))) return undefined;
     if (model === 'AuthorizationCode' || model === 'RefreshToken') return asUnused(payload);
     if (payload.scope && isApiToken) return { ...payload, scope: await usable(payload.scope, payload) };
     // Whatever is issued from a grant then says the scope that it can be used with.
     const granted = payload?.openid as { scope?: string } | undefined;
     if (!granted?.scope) return payload;
     return { ...payload, openid: { ...granted, scope: await usable(granted.scope, payload) } };
+  }
+
+  /** What is kept when its session ends has begun before that; one that was used already only ends what it began. */
+  async function mayBegin({ consumed, sessionUid }: AdapterPayload): Promise<boolean> {
+    if (consumed !== undefined || sessionUid === undefined) return true;
+    const session = await sessionRecords.findByUid(sessionUid);
+    return session !== undefined && stands(session);
   }
 
   async function usable(scope: string, { clientId = '', accountId }: AdapterPayload): Promise<string> {

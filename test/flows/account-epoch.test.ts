@@ -174,6 +174,13 @@ onEachEngine((openStore) => {
         return async () => (await flows.redeem(client, redirected)).status === 200;
       },
     },
+    'a code that brings a refresh token': {
+      diesWith: 'sign-ins',
+      async begin(person) {
+        const redirected = await flows.authorize({ client, person, params: OFFLINE });
+        return async () => (await flows.redeem(client, redirected)).status === 200;
+      },
+    },
     'an access token': {
       diesWith: 'sign-ins',
       async begin(person) {
