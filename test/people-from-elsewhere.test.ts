@@ -188,6 +188,29 @@ onEachEngine((openStore) => {
       expect(await accountAt('openid', person)).to.equal(undefined);
     });
 
+    for (const [what, told] of Object.entries({
+      'of somebody else': { sub: 'somebody else', given_name: 'Eve' },
+      'too long to be read': { given_name: 'Eve', picture: 'x'.repeat(2 ** 20) },
+    })) {
+      it(`is what the ID token says where that has the address and userinfo is ${what}`, async () => {
+        const person = providers.somebody();
+        providers.openid.otherwise = { name: undefined, given_name: undefined, family_name: undefined };
+        providers.openid.toldOtherwise = told;
+        expect(isIn(await signIn(person, 'openid'))).to.equal(true);
+        expect(await accountAt('openid', person))
+          .to.include({ email: person.email, emailVerified: true })
+          .and.not.have.property('givenName');
+      });
+    }
+
+    it('may come with a picture in it', async () => {
+      const person = providers.somebody();
+      providers.openid.otherwise = { name: undefined, given_name: undefined, family_name: undefined };
+      providers.openid.toldOtherwise = { given_name: 'Ann', picture: `data:image/png;base64,${'A'.repeat(300_000)}` };
+      expect(isIn(await signIn(person, 'openid'))).to.equal(true);
+      expect(await accountAt('openid', person)).to.include({ givenName: 'Ann' });
+    });
+
     it('is asked for at userinfo by an exchange as well', async () => {
       const person = providers.somebody();
       const token = providers.openid.accessToken(person, OWN, { email_verified: undefined });

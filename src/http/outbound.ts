@@ -44,8 +44,11 @@ export class OutboundError extends Error {
 const CONNECTIONS_PER_HOST = 16;
 const IDLE_MS = 4_000;
 
+/** Bytes. What identity providers say of a person may have their picture in it. */
+const LONGEST_ANSWER = 512 * 1024;
+
 export function createOutbound(options: OutboundOptions): Outbound {
-  const { timeout = 3, maxBytes = 64 * 1024, warn = () => undefined } = options;
+  const { timeout = 3, maxBytes = LONGEST_ANSWER, warn = () => undefined } = options;
   const warned = new LRUCache<string, true>({ max: 100, ttl: 60_000 });
   let dispatcher: Promise<Dispatcher> | undefined;
 

@@ -77,7 +77,14 @@ export function createOpenIdSignIn(options: CodeFlowOptions, rules: OpenIdRules)
       if (claims.azp !== undefined && claims.azp !== identityProvider.clientId)
         throw new Error('the ID token was given to another app');
       const subject = String(claims.sub);
-      const told = isWhole(profileIn(claims)) ? {} : await userInfo(configuration, tokens.access_token, subject);
+      const known = profileIn(claims);
+      const told = isWhole(known)
+        ? {}
+        : await userInfo(configuration, tokens.access_token, subject).catch((error) => {
+            // That no more can be learnt is no reason to refuse somebody whose address is known.
+            if (known.email === undefined) throw error;
+            return {};
+          });
       return {
         subject,
         profile: profileIn(claims, told),
