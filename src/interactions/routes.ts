@@ -9,6 +9,7 @@ import { allowFormTarget } from '../http/security-headers.ts';
 import type { Views } from '../http/views.ts';
 import type { OfferedProvider } from '../identity-providers/upstream-sign-in.ts';
 import { parseInput } from '../input.ts';
+import { nameBrowser } from '../oidc/beginning.ts';
 import type { Requested } from '../oidc/prompts.ts';
 import { browserCookieOf } from '../oidc/provider.ts';
 import { AccountForm, chooseAccount, showAccounts } from './account-chooser.ts';
@@ -55,6 +56,7 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
 
   router.get('/', async function showInteraction(ctx) {
     const { details, interaction } = await load(ctx);
+    if (interaction.prompt !== 'consent') nameBrowser(ctx, issuer);
     await perform(ctx, { details, outcome: await firstPage(details, interaction) });
   });
 

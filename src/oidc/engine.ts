@@ -14,6 +14,7 @@ import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { AppsAccess } from './app-access.ts';
+import { forgetBrowser } from './beginning.ts';
 import { wasReplaced } from './merging.ts';
 import { AMR_SSO, CONSOLE_CLIENT_ID, createProvider, type ProviderOptions, ROUTES, signOutForm } from './provider.ts';
 import { createResume } from './resume.ts';
@@ -145,6 +146,7 @@ export function createEngine(options: EngineOptions): Engine {
       if (isSignOutOfNobody(context)) await settings.pages.nobodySignedIn(context, signOutForm(context));
       hideFromNullOrigin(ctx);
       keepNewerCookie(ctx, context);
+      if (hasSignedOut(context)) forgetBrowser(ctx, settings.issuer);
       const target = formTargetOf(context);
       if (target !== undefined) allowFormTarget(ctx, target);
       describePersonalToken(context);
@@ -205,6 +207,10 @@ function keepNewerCookie(ctx: Koa.Context, { oidc }: KoaContextWithOIDC): void {
   const others = lines.filter((line) => !line.startsWith(`${name}=`) && !line.startsWith(`${name}.sig=`));
   ctx.remove('Set-Cookie');
   if (others.length > 0) ctx.set('Set-Cookie', others);
+}
+
+function hasSignedOut({ oidc }: KoaContextWithOIDC): boolean {
+  return (oidc?.session as { destroyed?: boolean } | undefined)?.destroyed === true;
 }
 
 /** A sandboxed frame or a local file is no app's page; the engine would let it read what carries no app's name. */

@@ -3,8 +3,10 @@
  * and from there into the session's grants; with the app by whose word somebody signed in, if it was one. Where a record is read,
  * `standing.ts` asks whether that still counts.
  */
+import { randomBytes } from 'node:crypto';
 import type { InteractionResults, KoaContextWithOIDC, Session } from 'oidc-provider';
 import Provider from 'oidc-provider';
+import { browserNamedIn, uidOfBeginning } from './beginning.ts';
 import { alsoKeep } from './merging.ts';
 
 /** Who has proven what, as an interaction keeps it until the engine goes on. */
@@ -18,7 +20,7 @@ export interface Vouched {
   by?: { clientId: string; epoch: number } | undefined;
 }
 
-type SessionOfEpoch = Session & Vouched;
+type SessionOfEpoch = Session & Vouched & { uid: string; loaded?: object | undefined };
 
 export function carryEpoch(provider: Provider): void {
   alsoKeep(provider.Session, ['epoch', 'by']);
@@ -29,11 +31,23 @@ export function carryEpoch(provider: Provider): void {
   };
   const { loginAccount } = prototype;
   prototype.loginAccount = function (this: SessionOfEpoch, details) {
+    const isFirst = this.accountId === undefined;
     loginAccount.call(this, details);
     const { login } = (Provider.ctx?.oidc.entities.Interaction?.result ?? {}) as { login?: ProvenLogin };
     this.epoch = login?.epoch ?? 0;
     this.by = login?.by;
+    if (isFirst) begin(this, provider.issuer);
   };
+}
+
+/** A session that nobody was signed in to is left behind, whoever made it: the one that begins may be other tabs' already. */
+function begin(session: SessionOfEpoch, issuer: string): void {
+  const browser = Provider.ctx && browserNamedIn(Provider.ctx, issuer);
+  const { accountId = '', epoch = 0, by } = session;
+  session.uid = browser
+    ? uidOfBeginning(browser, { accountId, epoch, clientId: by?.clientId })
+    : randomBytes(32).toString('base64url');
+  session.loaded = undefined;
 }
 
 /** What the sign-in of a request's session stands on. */

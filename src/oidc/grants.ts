@@ -12,8 +12,9 @@ import type { Clients } from '../clients/clients.ts';
 import { OPENID_SCOPE_SET } from './claims.ts';
 import type { Consent, Consents } from './consents.ts';
 import { clientEpochOf, vouchedIn } from './epoch.ts';
+import { isWritten } from './merging.ts';
 import type { ConsentPolicy, Requested } from './prompts.ts';
-import { CONSOLE_CLIENT_ID } from './provider.ts';
+import { CONSOLE_CLIENT_ID, LIFETIME } from './provider.ts';
 import type { SessionRecords } from './session-records.ts';
 
 export interface Grants extends ConsentPolicy {
@@ -87,16 +88,17 @@ export function createGrants({ accounts, clients, consents, sessionRecords }: Gr
    * @throws when the session has ended.
    */
   async function isClaimed({ oidc }: KoaContextWithOIDC, grant: Grant, dead: string | undefined): Promise<boolean> {
-    const { uid, loaded } = oidc.session as unknown as { uid: string; loaded?: object };
+    const { session } = oidc;
     const { clientId = '', accountId = '' } = grant;
-    // One that was never written down is no other request's.
-    if (loaded === undefined) return true;
-    const wanted = { sid: oidc.session?.sidFor(clientId) ?? randomUUID(), grantId: grant.jti, dead };
-    const agreed = await sessionRecords.claim({ uid, accountId }, clientId, wanted);
+    if (!session) throw new Error('a grant belongs to a session');
+    // One that begins now may be other tabs' too.
+    if (!isWritten(session)) await session.save(LIFETIME.sessionIdle);
+    const wanted = { sid: session.sidFor(clientId) ?? randomUUID(), grantId: grant.jti, dead };
+    const agreed = await sessionRecords.claim({ uid: session.uid, accountId }, clientId, wanted);
     if (agreed?.grantId !== grant.jti) await grant.destroy();
     if (!agreed) throw new errors.LoginRequired('the session has ended');
-    oidc.session?.sidFor(clientId, agreed.sid);
-    oidc.session?.grantIdFor(clientId, agreed.grantId);
+    session.sidFor(clientId, agreed.sid);
+    session.grantIdFor(clientId, agreed.grantId);
     return agreed.grantId === grant.jti;
   }
 

@@ -5,7 +5,12 @@
 import type { Session } from 'oidc-provider';
 import Provider, { errors } from 'oidc-provider';
 
-type MergedSession = Session & { replaces?: string; replaced?: boolean; destroyed?: boolean };
+type MergedSession = Session & {
+  loaded?: object | undefined;
+  replaces?: string | undefined;
+  replaced?: boolean;
+  destroyed?: boolean;
+};
 
 export function mergeWrites(provider: Provider): void {
   const { Session, Grant } = provider;
@@ -29,7 +34,9 @@ export function mergeWrites(provider: Provider): void {
   // Nothing is given to an app in a session that has ended meanwhile. Whatever else was asked then is answered as it would have been before.
   prototype.save = async function (this: MergedSession, ttl) {
     try {
-      return await save.call(this, ttl);
+      const saved = await save.call(this, ttl);
+      if (this.loaded === undefined) this.loaded = structuredClone({ ...this });
+      return saved;
     } catch (error) {
       if (!(error instanceof SessionEnded)) throw error;
       const request = Provider.ctx;
@@ -37,6 +44,11 @@ export function mergeWrites(provider: Provider): void {
       return undefined;
     }
   };
+}
+
+/** Whether it has been written: by then others may have changed it, or ended it. */
+export function isWritten(session: Session): boolean {
+  return (session as MergedSession).loaded !== undefined;
 }
 
 /** Whether a request came with an id of its session that was replaced a moment ago, and has not ended the session since. */

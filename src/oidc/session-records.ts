@@ -38,7 +38,7 @@ export interface SessionRecords {
   /** By the id that a browser presents. */
   find(id: string): Promise<SessionPayload | undefined>;
   findByUid(uid: string): Promise<SessionPayload | undefined>;
-  /** Merges what a request has changed. False, and nothing written, when the session has ended or is another person's by now. */
+  /** Merges what a request has changed, or joins what another tab has begun. False, and nothing written, when the session has ended or is another person's by now. */
   save(id: string, payload: SessionPayload, ttl: number): Promise<boolean>;
   /**
    * The one grant, and the one `sid`, of an app in a session. Of several that are wanted at once the first stays, unless it is `dead`.
@@ -110,7 +110,8 @@ export function createSessionRecords({ storage, now }: { storage: Storage; now: 
         keyOfUid(payload.uid),
         (current) => {
           const standing = sessionIn(current);
-          if (loaded === undefined) return standing ? undefined : (payload as unknown as Json);
+          if (loaded === undefined)
+            return (standing ? joined(payload, standing) : payload) as unknown as Json | undefined;
           if (!standing || isSomebodyElses(standing, payload)) return undefined;
           return merged(loaded, payload, standing) as unknown as Json;
         },
@@ -179,6 +180,14 @@ function merged(loaded: AdapterPayload, wanted: AdapterPayload, standing: Adapte
   const changes = Object.fromEntries(changed.map((name) => [name, wanted[name]]));
   const authorizations = mergedAuthorizations(loaded.authorizations, wanted.authorizations, standing.authorizations);
   return { ...standing, ...changes, ...(authorizations ? { authorizations } : {}) };
+}
+
+/** Another tab of the browser has begun it already: what it has given to apps stays. Undefined when it is not the same sign-in's. */
+function joined(wanted: AdapterPayload, standing: AdapterPayload): AdapterPayload | undefined {
+  const isSame = standing.accountId === wanted.accountId && (standing.epoch ?? 0) === (wanted.epoch ?? 0);
+  if (!isSame) return undefined;
+  const authorizations = { ...wanted.authorizations, ...standing.authorizations };
+  return merged({}, { ...wanted, authorizations: undefined }, { ...standing, authorizations });
 }
 
 function mergedAuthorizations(

@@ -113,6 +113,7 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
     await tellApps(ended, tell, known);
     await endGrantsOf(ended);
     await visits.delete(uid);
+    noted.delete(uid);
   }
 
   async function write(visit: BrowserSession): Promise<void> {

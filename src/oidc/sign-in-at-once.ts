@@ -8,6 +8,7 @@ import type Koa from 'koa';
 import type { Response } from 'light-my-request';
 import type Provider from 'oidc-provider';
 import type { InteractionResults } from 'oidc-provider';
+import { beginningCookies } from './beginning.ts';
 import { ROUTES } from './provider.ts';
 
 /** An answer that has not been sent. */
@@ -43,7 +44,10 @@ export function createSignInAtOnce({ listener, provider: currentProvider }: Sign
     const provider = await currentProvider();
     const sessionCookie = provider.cookieName('session');
     const isOfSession = (name: string) => name === sessionCookie || name === `${sessionCookie}.sig`;
-    const browser = createBrowser(ctx, keepSession ? sessionCookies(ctx, provider) : {});
+    const browser = createBrowser(ctx, {
+      ...beginningCookies(ctx, provider.issuer),
+      ...(keepSession ? sessionCookies(ctx, provider) : {}),
+    });
     const wantsNoPages = query.get('prompt') === 'none';
 
     const started = await browser.get(listener(), `${ROUTES.authorization}?${asking(query)}`);

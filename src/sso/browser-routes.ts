@@ -15,6 +15,7 @@ import { sameOrigin } from '../http/same-origin.ts';
 import { allowFormTarget } from '../http/security-headers.ts';
 import type { Views } from '../http/views.ts';
 import { parseInput } from '../input.ts';
+import { nameBrowser } from '../oidc/beginning.ts';
 import type { Consents } from '../oidc/consents.ts';
 import { type Form, queryOf } from '../oidc/form-request-routes.ts';
 import { ACR_SSO, AMR_SSO, CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
@@ -56,6 +57,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
   router.get('/sso/login', async function showSignIn(ctx) {
     const { token, next } = parseInput(LoginForm, ctx.query);
     const arrival = await look(token);
+    nameBrowser(ctx, issuer);
     await show(ctx, arrival, {
       next: nextWithin(next, { issuer, ...arrival }),
       other: await somebodyElse(ctx, arrival),

@@ -21,6 +21,8 @@ import type { Browser } from '../support/browser.ts';
 import { createFlows, type Flows, fragmentOf, walk } from '../support/flow.ts';
 
 const TABS = 6;
+/** Fewer than guesses at one account. */
+const FIRST_TABS = 4;
 const ROUNDS = 4;
 
 onEachEngine((openStore) => {
@@ -70,7 +72,7 @@ onEachEngine((openStore) => {
   }
 
   /** A request of one more tab, through one of the processes, with the cookies that the browser has now and without keeping new ones. */
-  async function inTab(browser: Browser, url: string, index: number): Promise<URL> {
+  async function inTab(browser: Browser, url: string, index: number, body?: Record<string, string>): Promise<URL> {
     const { pathname, search } = new URL(url);
     const cookie = browser
       .cookies()
@@ -78,8 +80,9 @@ onEachEngine((openStore) => {
       .map(({ name, value }) => `${name}=${value}`)
       .join('; ');
     const response = await fetch(`${origins[index % 2]}${pathname}${search}`, {
-      headers: { cookie },
+      headers: { cookie, ...(body ? { origin: String(origins[0]) } : {}) },
       redirect: 'manual',
+      ...(body ? { method: 'POST', body: new URLSearchParams(body) } : {}),
     });
     return new URL(response.headers.get('location') ?? 'about:blank');
   }
@@ -249,6 +252,108 @@ onEachEngine((openStore) => {
         for (const { landing } of after) expect(fragmentOf(landing).get('error')).to.equal('login_required');
       }
     }).timeout(60_000);
+  });
+
+  describe('a browser in which nobody is signed in', () => {
+    /** Somebody answers the pages of all tabs at once, and no tab comes with the session that another one begins. */
+    async function signInInTabs(browser: Browser, clients: TestClient[], who = () => person): Promise<Asked[]> {
+      const asked = await Promise.all(clients.map(async (client) => ({ client, ...(await flows.start({ client })) })));
+      const pages = await Promise.all(asked.map(({ url }) => browser.open(url)));
+      const resumes = await Promise.all(pages.map(({ url }, index) => inTab(browser, url.href, index, who())));
+      const landings = resumes.map(({ href }, index) =>
+        index === 0 ? browser.open(href).then(({ url }) => url) : inTab(browser, href, index),
+      );
+      const landed = await Promise.all(landings);
+      return asked.map((one, index) => ({ ...one, landing: landed[index] as URL }));
+    }
+
+    const sessionsOf = async (id: string) => (await directory.sessions.list(id)).map(({ uid }) => uid);
+
+    it('begins one session when its person signs in in several tabs at the same instant, and signing out ends and tells all', async () => {
+      for (let round = 0; round < ROUNDS; round++) {
+        const holder = await made.person();
+        const browser = flows.browser();
+        const tabs = await signInInTabs(browser, await apps(FIRST_TABS), () => holder);
+        const answers = await Promise.all(tabs.map(redeemed));
+        expect(await sessionsOf(holder.id)).to.have.length(1);
+        for (const { access_token: token } of answers) expect(await isAlive(token)).to.equal(true);
+        await signOut(browser);
+        expect(await sessionsOf(holder.id)).to.have.length(0);
+        for (const { access_token: token } of answers) expect(await isAlive(token)).to.equal(false);
+        const sids = answers.map(({ id_token: token }) => String(decodeJwt(String(token)).sid));
+        await listener.heard(sids);
+        expect(listener.timesOf(sids), 'told once each').to.deep.equal(sids.map(() => 1));
+      }
+    }).timeout(60_000);
+
+    it('gives one app in several tabs one grant and one sid', async () => {
+      const holder = await made.person();
+      const [client] = (await apps(1)) as [TestClient];
+      const tabs = await signInInTabs(
+        flows.browser(),
+        Array.from({ length: FIRST_TABS }, () => client),
+        () => holder,
+      );
+      const answers = await Promise.all(tabs.map(redeemed));
+      for (const { access_token: token } of answers) expect(await isAlive(token)).to.equal(true);
+      expect(new Set(answers.map(({ id_token: token }) => decodeJwt(String(token)).sid)).size).to.equal(1);
+      expect(await sessionsOf(holder.id)).to.have.length(1);
+    });
+
+    it('does the same when a session in it has ended since, and for who takes the place of somebody else', async () => {
+      const [ada, ben] = [await made.person(), await made.person()];
+      const browser = flows.browser();
+      await walk(browser, (await flows.start({ client: await made.client({ trusted: true }) })).url, ada);
+      const [ended] = await sessionsOf(ada.id);
+      await directory.sessions.end(ada.id, String(ended));
+      const again = await Promise.all((await signInInTabs(browser, await apps(FIRST_TABS), () => ada)).map(redeemed));
+      expect(await sessionsOf(ada.id)).to.have.length(1);
+      for (const { access_token: token } of again) expect(await isAlive(token)).to.equal(true);
+
+      const clients = await apps(FIRST_TABS);
+      const asked = await Promise.all(
+        clients.map(async (client) => ({ client, ...(await flows.start({ client, params: { prompt: 'login' } })) })),
+      );
+      const pages = await Promise.all(asked.map(({ url }) => browser.open(url)));
+      const resumes = await Promise.all(pages.map(({ url }, index) => inTab(browser, url.href, index, ben)));
+      await Promise.all(resumes.map(({ href }, index) => inTab(browser, href, index)));
+      expect(await sessionsOf(ada.id)).to.have.length(0);
+      expect(await sessionsOf(ben.id)).to.have.length(1);
+    });
+
+    it('joins nobody who has not proven who they are, whatever cookie was planted in it', async () => {
+      const [victim, attacker] = [await made.person(), await made.person()];
+      const client = await made.client({ trusted: true });
+      const planted = flows.browser();
+      await planted.open((await flows.start({ client })).url);
+      const cookie = planted.cookies().find(({ name }) => name.startsWith('latchkey-beginning'));
+      const carrying = (own: Browser): Browser => ({ ...own, cookies: () => [...own.cookies(), cookie as never] });
+      const [theirs, his] = [flows.browser(), flows.browser()];
+      await signInInTabs(carrying(theirs), [client, client], () => victim);
+      await signInInTabs(carrying(his), [client, client], () => attacker);
+      const [uids, others] = [await sessionsOf(victim.id), await sessionsOf(attacker.id)];
+      expect(uids.filter((uid) => others.includes(uid))).to.deep.equal([]);
+      expect((await planted.open('/account')).url.pathname, 'the cookie alone signs nobody in').to.match(
+        /^\/interaction\//,
+      );
+    });
+
+    it('begins nothing with what was proven before everything ended', async () => {
+      const holder = await made.person();
+      const browser = flows.browser();
+      const clients = await apps(3);
+      const asked = await Promise.all(clients.map(async (client) => (await flows.start({ client })).url));
+      const pages = await Promise.all(asked.map((url) => browser.open(url)));
+      const resumes = await Promise.all(pages.map(({ url }, index) => inTab(browser, url.href, index, holder)));
+      const [first, ...parked] = resumes.map(({ href }) => href);
+      await inTab(browser, String(first), 0);
+      await directory.accounts.endProven(holder.id, 'tokens');
+      for (const [index, href] of parked.entries()) {
+        const landing = await inTab(browser, href, index);
+        expect(landing.searchParams.get('code')).to.equal(null);
+      }
+      expect(await sessionsOf(holder.id)).to.deep.equal([]);
+    });
   });
 
   describe('a session', () => {
