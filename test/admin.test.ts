@@ -780,6 +780,21 @@ onEachEngine((openStore) => {
       expect(unescaped(text)).to.contain('What it calls its keys are none');
     });
 
+    it('chooses how the ID tokens of an app are signed; a form without the choice leaves it', async () => {
+      const { id } = await register({ id_token_alg: 'ES256' });
+      const chosen = async () => (await app.directory.clients.get(id))?.idTokenSigningAlg;
+      expect(await chosen()).to.equal('ES256');
+      const page = (await browser.open(`/admin/apps/${id}/edit`)).text;
+      expect(page).to.contain('<option value="ES256" selected>');
+      await send(`/admin/apps/${id}/edit`, shopForm);
+      expect(await chosen()).to.equal('ES256');
+      const { response, text } = await send(`/admin/apps/${id}/edit`, { ...shopForm, id_token_alg: 'HS256' });
+      expect(response?.status).to.equal(400);
+      expect(text).to.contain('Please choose one of these.');
+      await send(`/admin/apps/${id}/edit`, { ...shopForm, id_token_alg: 'EdDSA' });
+      expect(await chosen()).to.equal('EdDSA');
+    });
+
     it('gives an app tokens, shown once, that exchange until they are revoked', async () => {
       const path = await add({ kind: 'oidc', issuer: fakes.openid.url, client_id: OWN, client_secret: SECRET });
       const client = await register({ exchanged_token_lifetime: '900' });

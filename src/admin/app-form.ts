@@ -26,6 +26,8 @@ export const AppForm = z.object({
   redirect_uris: z.string().default(''),
   post_logout_redirect_uris: z.string().default(''),
   backchannel_logout_uri: text(5000),
+  /** Not in forms of before there was a choice; then it stays as it is. */
+  id_token_alg: text(20),
   permission: checked.default([]),
   /** Seconds. */
   exchanged_token_lifetime: text(20),
@@ -35,6 +37,9 @@ export type AppForm = z.infer<typeof AppForm>;
 /** Seconds that are offered for a token that an app gets for one of an identity provider. */
 export const EXCHANGED_LIFETIMES = [900, 3600, 7200, 14_400];
 const USUAL_LIFETIME = 3600;
+
+/** The first is what every library takes. */
+export const ID_TOKEN_ALGORITHMS = Client.shape.idTokenSigningAlg.options;
 
 /** One line of a field that is wrong, or the field itself. */
 export interface Problem {
@@ -60,7 +65,7 @@ const FIELD_OF = {
 } as const;
 
 export function emptyAppForm(): AppForm {
-  return AppForm.parse({ exchanged_token_lifetime: String(USUAL_LIFETIME) });
+  return AppForm.parse({ id_token_alg: ID_TOKEN_ALGORITHMS[0], exchanged_token_lifetime: String(USUAL_LIFETIME) });
 }
 
 /** The form as it would have to be sent to make the app what it is. */
@@ -85,6 +90,7 @@ export function fillFromClient(client: Client): AppForm {
     redirect_uris: client.redirectUris.join('\n'),
     post_logout_redirect_uris: client.postLogoutRedirectUris.join('\n'),
     backchannel_logout_uri: client.backchannelLogoutUri,
+    id_token_alg: client.idTokenSigningAlg,
     permission: [...client.permissions],
     exchanged_token_lifetime: String(client.exchangedTokenLifetime ?? USUAL_LIFETIME),
   });
@@ -93,6 +99,7 @@ export function fillFromClient(client: Client): AppForm {
 /** What the form asks for. */
 export function clientOf(sent: AppForm): ClientChanges & { name: string } {
   const has = (use: (typeof USES)[number]) => sent.use.includes(use);
+  const { data: idTokenSigningAlg } = Client.shape.idTokenSigningAlg.safeParse(sent.id_token_alg);
   return {
     name: sent.name,
     description: filled(sent.description),
@@ -110,6 +117,7 @@ export function clientOf(sent: AppForm): ClientChanges & { name: string } {
     trusted: has('trusted'),
     refreshTokenRotation: !has('lasting_refresh_tokens'),
     implicit: has('implicit'),
+    ...(idTokenSigningAlg && { idTokenSigningAlg }),
     permissions: sent.permission,
     exchangedTokenLifetime: sent.exchanged_token_lifetime === '' ? undefined : Number(sent.exchanged_token_lifetime),
   };
@@ -122,6 +130,7 @@ export function problemsOf(sent: AppForm): Problems {
     redirect_uris: uriProblems(sent.redirect_uris),
     post_logout_redirect_uris: uriProblems(sent.post_logout_redirect_uris),
     use: [],
+    id_token_alg: sent.id_token_alg === '' || wanted.idTokenSigningAlg !== undefined ? [] : [{ code: 'wrong' }],
   };
   for (const [name, field] of Object.entries(FIELD_OF)) {
     const schema = Client.shape[name as keyof typeof FIELD_OF];

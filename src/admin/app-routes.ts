@@ -17,6 +17,7 @@ import {
   EXCHANGED_LIFETIMES,
   emptyAppForm,
   fillFromClient,
+  ID_TOKEN_ALGORITHMS,
   type Problems,
   problemsIn,
   problemsOf,
@@ -237,6 +238,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
       filled,
       problems,
       uses: USES,
+      algorithms: ID_TOKEN_ALGORITHMS,
       lifetimes: [...new Set([...EXCHANGED_LIFETIMES, Number(filled.exchanged_token_lifetime)])].filter(
         (seconds) => seconds > 0,
       ),
