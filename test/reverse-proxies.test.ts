@@ -66,6 +66,35 @@ onEachEngine((openStore) => {
       .replaceAll('127.0.0.1:9000', `127.0.0.1:${(api.address() as AddressInfo).port}`);
   }
 
+  it('lets nginx move a token from the URL into the header as the docs say, once, and hands it to no API', async () => {
+    const maps = await recipe('protect-an-api.md', { heading: '### A token in the URL', language: 'nginx' });
+    const server = (await read(proxies.nginx))
+      .replace('auth_request ', 'set $sent $credential; set $args $args_without_token; auth_request ')
+      .replaceAll('internal;', 'internal; proxy_set_header Authorization $sent;');
+    const nginx = await startNginx(server, maps);
+    try {
+      const { token } = await makeToken('reports');
+      const heard: string[] = [];
+      const note = (incoming: { url?: string }) => heard.push(String(incoming.url));
+      api.on('request', note);
+      const statuses = async (query: string, headers = {}) =>
+        (await fetch(`${nginx.url}/x?${query}`, { headers })).status;
+      expect(await statuses(`accessToken=${token}`)).to.equal(200);
+      expect(await statuses(`a=1&accesstoken=${token}&b=2`)).to.equal(200);
+      expect(await statuses(`accessToken=${token}&accessToken=${token}`)).to.equal(200);
+      expect(await statuses('q=1', { authorization: `Token ${token}` })).to.equal(200);
+      expect(await statuses(`accessToken=${token}`, { authorization: 'Token x' })).to.equal(401);
+      expect(await statuses(`accessToken=${token}%0d%0aX-Auth-Subject:%20x`)).to.equal(401);
+      expect(await statuses('accessToken=x')).to.equal(401);
+      expect(await statuses('q=1')).to.equal(401);
+      api.off('request', note);
+      expect(heard.filter((url) => url.includes(token))).to.deep.equal([]);
+      expect(heard).to.include('/x?q=1');
+    } finally {
+      await nginx.stop();
+    }
+  });
+
   for (const [name, { start, ...where }] of Object.entries(proxies)) {
     describe(`behind a real ${name} set up as the docs say`, () => {
       let proxy: Awaited<ReturnType<typeof start>>;
