@@ -2,6 +2,7 @@ import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
 import type { Account } from '../accounts/account.ts';
+import { keptIn } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import type { ListedToken } from '../credentials/personal-token.ts';
 import type { MadePersonalToken, PersonalTokens } from '../credentials/personal-tokens.ts';
@@ -63,8 +64,12 @@ export function tokenRoutes(options: TokenRoutesOptions): Router {
   router.get(
     '/new',
     pages.recentlySignedIn(async function showForm(ctx, visitor) {
-      const link = TokenLink.parse(ctx.query);
-      await showTokenForm(ctx, visitor, { filled: fillFromLink(link, givable(visitor.account), mayBeEternal) });
+      const held = givable(visitor.account);
+      const sent = keptIn(visitor, TokenForm);
+      const filled = sent
+        ? fillFromForm(sent, held, mayBeEternal)
+        : fillFromLink(TokenLink.parse(ctx.query), held, mayBeEternal);
+      await showTokenForm(ctx, visitor, { filled });
     }),
   );
 
@@ -113,7 +118,8 @@ export function tokenRoutes(options: TokenRoutesOptions): Router {
     '/:id/rotate',
     pages.recentlySignedIn(async function confirmRotation(ctx, visitor) {
       const token = await shown(await ownToken(visitor.account, ctx.params.id));
-      const data = { token, overlaps: OVERLAPS, form: await forms.open(visitor.account.id) };
+      const overlap = keptIn(visitor, RotationForm.pick({ overlap: true }))?.overlap ?? OVERLAPS[0];
+      const data = { token, overlaps: OVERLAPS, overlap, form: await forms.open(visitor.account.id) };
       await pages.render(ctx, visitor, { section: 'tokens', view: 'token-rotate', data });
     }),
   );

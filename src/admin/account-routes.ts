@@ -3,7 +3,7 @@ import type Koa from 'koa';
 import { type Account, displayName } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
-import type { Visitor } from '../console/console.ts';
+import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import { AppError } from '../errors.ts';
@@ -90,7 +90,7 @@ export function accountRoutes({ pages, forms, accounts, personalTokens, choices 
   router.get(
     '/new',
     pages.recentlySignedIn(async function showNewAccount(ctx, visitor) {
-      await showForm(ctx, visitor, { filled: emptyAccountForm() });
+      await showForm(ctx, visitor, { filled: keptIn(visitor, AccountForm) ?? emptyAccountForm() });
     }),
   );
 
@@ -127,7 +127,7 @@ export function accountRoutes({ pages, forms, accounts, personalTokens, choices 
     '/:id/edit',
     pages.recentlySignedIn(async function showEdit(ctx, visitor) {
       const account = await existing(ctx.params.id);
-      await showForm(ctx, visitor, { filled: fillFromAccount(account), account });
+      await showForm(ctx, visitor, { filled: keptIn(visitor, AccountForm) ?? fillFromAccount(account), account });
     }),
   );
 

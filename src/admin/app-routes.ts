@@ -5,7 +5,7 @@ import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { Origin } from '../audit.ts';
 import { type Client, rotatesRefreshTokens, secretIdOf } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
-import type { Visitor } from '../console/console.ts';
+import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import type { AppTokens } from '../credentials/app-tokens.ts';
 import { AppError } from '../errors.ts';
@@ -87,7 +87,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
   router.get(
     '/new',
     pages.recentlySignedIn(async function showNewApp(ctx, visitor) {
-      await showForm(ctx, visitor, { filled: emptyAppForm() });
+      await showForm(ctx, visitor, { filled: keptIn(visitor, AppForm) ?? emptyAppForm() });
     }),
   );
 
@@ -129,7 +129,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     '/:id/edit',
     pages.recentlySignedIn(async function showEdit(ctx, visitor) {
       const app = await clients.find(ctx.params.id);
-      await showForm(ctx, visitor, { filled: fillFromClient(app), app });
+      await showForm(ctx, visitor, { filled: keptIn(visitor, AppForm) ?? fillFromClient(app), app });
     }),
   );
 

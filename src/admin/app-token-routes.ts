@@ -3,7 +3,7 @@ import type Koa from 'koa';
 import { z } from 'zod';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
-import type { Visitor } from '../console/console.ts';
+import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import type { AppTokens } from '../credentials/app-tokens.ts';
 import { AppError } from '../errors.ts';
@@ -39,7 +39,8 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
   router.get(
     '/new',
     pages.recentlySignedIn(async function showNewToken(ctx, visitor) {
-      await showForm(ctx, visitor, { app: await clients.find(ctx.params.id), filled: AppTokenForm.parse({}) });
+      const filled = keptIn(visitor, AppTokenForm) ?? AppTokenForm.parse({});
+      await showForm(ctx, visitor, { app: await clients.find(ctx.params.id), filled });
     }),
   );
 

@@ -5,7 +5,7 @@ import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
-import type { Visitor } from '../console/console.ts';
+import { keptIn, type Visitor } from '../console/console.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
@@ -30,6 +30,8 @@ const FIELDS = 300;
 
 /** The scopes every app may ask for. `offline_access` is not among them: nothing of a trial outlives it. */
 const OPENID = ['openid', 'profile', 'email', 'address', 'phone'];
+/** Those that most apps ask for. */
+const USUAL = ['openid', 'profile', 'email'];
 
 const TrialForm = z.object({
   flow: TrialFlow.default('code'),
@@ -84,7 +86,9 @@ export function appTrialRoutes({ issuer, pages, clients, choices, trials, run, a
     pages.recentlySignedIn(async function showStart(ctx, visitor) {
       const app = await clients.find(ctx.params.id);
       const { openid, permissions } = await offered(app);
-      const data = { app, flows: flowsOf(app), openid, permissions };
+      const usual = { flow: 'code', scope: [...USUAL, ...permissions.map(({ name }) => name)], asks_again: undefined };
+      const filled = keptIn(visitor, TrialForm) ?? usual;
+      const data = { app, flows: flowsOf(app), openid, permissions, filled };
       await show(ctx, visitor, { view: 'app-try', data });
     }),
   );

@@ -1,7 +1,7 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import type { Origin } from '../audit.ts';
-import type { Visitor } from '../console/console.ts';
+import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
@@ -67,7 +67,9 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
   router.get(
     '/new',
     pages.recentlySignedIn(async function showNewProvider(ctx, visitor) {
-      await showForm(ctx, visitor, { filled: IdentityProviderForm.parse({ sign_in: 'yes' }) });
+      await showForm(ctx, visitor, {
+        filled: keptIn(visitor, IdentityProviderForm) ?? IdentityProviderForm.parse({ sign_in: 'yes' }),
+      });
     }),
   );
 
@@ -109,7 +111,8 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
     '/:id/edit',
     pages.recentlySignedIn(async function showEdit(ctx, visitor) {
       const provider = await existing(ctx.params.id);
-      await showForm(ctx, visitor, { filled: fillFromProvider(provider), provider });
+      const filled = sentOver(provider, keptIn(visitor, IdentityProviderForm) ?? fillFromProvider(provider));
+      await showForm(ctx, visitor, { filled, provider });
     }),
   );
 
@@ -123,9 +126,7 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
         await identityProviders.update(provider.id, changesOf(sent), actsFrom(visitor));
         pages.redirect(ctx, pathOf(provider.id), 'provider_saved');
       } catch (error) {
-        // What cannot be changed is shown as it is.
-        const { id, kind, issuer, base_url } = fillFromProvider(provider);
-        await showForm(ctx, visitor, { filled: { ...sent, id, kind, issuer, base_url }, provider, error });
+        await showForm(ctx, visitor, { filled: sentOver(provider, sent), provider, error });
       }
     }),
   );
@@ -210,6 +211,12 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
 
 function titleOf({ kind }: IdentityProvider): string {
   return KINDS[kind].title;
+}
+
+/** What cannot be changed is shown as it is. */
+function sentOver(provider: IdentityProvider, sent: IdentityProviderForm): IdentityProviderForm {
+  const { id, kind, issuer, base_url } = fillFromProvider(provider);
+  return { ...sent, id, kind, issuer, base_url };
 }
 
 function pathOf(id: string): string {

@@ -1,7 +1,7 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
-import type { Visitor } from '../console/console.ts';
+import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
@@ -52,7 +52,7 @@ export function organizationRoutes({ pages, forms, organizations }: Organization
   router.get(
     '/new',
     pages.recentlySignedIn(async function showNewOrganization(ctx, visitor) {
-      await showForm(ctx, visitor, { filled: OrganizationForm.parse({}) });
+      await showForm(ctx, visitor, { filled: keptIn(visitor, OrganizationForm) ?? OrganizationForm.parse({}) });
     }),
   );
 
@@ -76,7 +76,10 @@ export function organizationRoutes({ pages, forms, organizations }: Organization
     '/:id/edit',
     pages.recentlySignedIn(async function showEdit(ctx, visitor) {
       const organization = await existing(ctx.params.id);
-      await showForm(ctx, visitor, { filled: OrganizationForm.parse(organization), organization });
+      await showForm(ctx, visitor, {
+        filled: keptIn(visitor, OrganizationForm) ?? OrganizationForm.parse(organization),
+        organization,
+      });
     }),
   );
 

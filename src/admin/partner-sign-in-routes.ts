@@ -3,7 +3,7 @@ import type Koa from 'koa';
 import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
-import type { Visitor } from '../console/console.ts';
+import { keptIn, type Visitor } from '../console/console.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import type { Choices } from './choices.ts';
@@ -34,7 +34,7 @@ export function partnerSignInRoutes({ pages, clients, choices }: PartnerSignInRo
     '/',
     pages.recentlySignedIn(async function showCeiling(ctx, visitor) {
       const app = await clients.find(ctx.params.id);
-      await showForm(ctx, visitor, { app, filled: fillFrom(app) });
+      await showForm(ctx, visitor, { app, filled: keptIn(visitor, PartnerSignInForm) ?? fillFrom(app) });
     }),
   );
 

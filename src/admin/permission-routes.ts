@@ -1,7 +1,7 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
-import type { Visitor } from '../console/console.ts';
+import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
@@ -41,7 +41,7 @@ export function permissionRoutes({ pages, forms, permissions }: PermissionRoutes
   router.get(
     '/new',
     pages.recentlySignedIn(async function showNewPermission(ctx, visitor) {
-      await showForm(ctx, visitor, { filled: PermissionForm.parse({}) });
+      await showForm(ctx, visitor, { filled: keptIn(visitor, PermissionForm) ?? PermissionForm.parse({}) });
     }),
   );
 
@@ -64,7 +64,10 @@ export function permissionRoutes({ pages, forms, permissions }: PermissionRoutes
     '/:name/edit',
     pages.recentlySignedIn(async function showEdit(ctx, visitor) {
       const permission = await existing(ctx.params.name);
-      await showForm(ctx, visitor, { filled: PermissionForm.parse(permission), permission });
+      await showForm(ctx, visitor, {
+        filled: keptIn(visitor, PermissionForm) ?? PermissionForm.parse(permission),
+        permission,
+      });
     }),
   );
 

@@ -3,6 +3,7 @@
  * nothing of what the pages are about.
  */
 import type Koa from 'koa';
+import type { z } from 'zod';
 import type { Account } from '../accounts/account.ts';
 import { displayName } from '../accounts/account.ts';
 import type { Origin } from '../audit.ts';
@@ -10,6 +11,8 @@ import { AppError } from '../errors.ts';
 import type { Views } from '../http/views.ts';
 import { cookieName } from '../oidc/cookie-name.ts';
 import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
+import type { Storage } from '../storage/storage.ts';
+import { createKeptForms, type Fields } from './kept-forms.ts';
 import { whenIn } from './when.ts';
 
 const START = '/account';
@@ -23,6 +26,13 @@ export interface Visitor {
   /** Came by a partner's word, and has nothing to prove with who they are. */
   hasNoProof: boolean;
   origin: Origin;
+  /** The form of this page as they had sent it, before they had to show anew who they are. */
+  kept?: Fields | undefined;
+}
+
+/** What a page is filled with that was sent before, as far as it fits. */
+export function keptIn<S extends z.ZodType>({ kept }: Visitor, schema: S): z.output<S> | undefined {
+  return kept && schema.safeParse(kept).data;
 }
 
 /** What one console is made of. */
@@ -50,7 +60,7 @@ export interface ConsolePage<Section extends string> {
 export interface Console<Section extends string, Notice extends string> {
   /** A page for who is signed in; anybody else signs in first and comes back to the page, or to what `returnTo` makes of it. */
   signedIn(show: Handler, options?: { returnTo?: (ctx: Koa.Context) => string }): Koa.Middleware;
-  /** The same for who has proved lately who they are; anybody else is asked for the password again. */
+  /** The same for who has proved lately who they are; anybody else is asked for the password again, and finds their form filled. */
   recentlySignedIn(
     show: Handler,
     options?: {
@@ -71,15 +81,17 @@ type Handler = (ctx: Koa.Context, visitor: Visitor) => Promise<void>;
 export interface ConsoleOptions {
   issuer: string;
   now: () => number;
+  storage: Storage;
   views: Views;
   localeOf: (ctx: Koa.Context) => string;
-  findSession: (ctx: Koa.Context) => Promise<Omit<Visitor, 'origin'> | undefined>;
+  findSession: (ctx: Koa.Context) => Promise<Omit<Visitor, 'origin' | 'kept'> | undefined>;
 }
 
 export function createConsole<Section extends string, Notice extends string>(
   { name, sections, notices, recentSignIn, admit, helpers }: ConsolePlan<Section, Notice>,
-  { issuer, now, views, localeOf, findSession }: ConsoleOptions,
+  { issuer, now, storage, views, localeOf, findSession }: ConsoleOptions,
 ): Console<Section, Notice> {
+  const keptForms = createKeptForms({ storage });
   const noticeCookie = cookieName(issuer, 'latchkey-notice');
   const cookie = { signed: true, httpOnly: true, sameSite: 'lax', path: `/${name}`, overwrite: true } as const;
 
@@ -121,9 +133,12 @@ export function createConsole<Section extends string, Notice extends string>(
         const visitor = await visitorOf(ctx);
         if (!visitor) return askToSignIn(ctx, returnTo(ctx), false);
         if (visitor.hasNoProof && !withoutProof) return refuseWithoutProof(ctx, visitor);
-        if (!visitor.hasNoProof && now() - visitor.signedInAt > recentSignIn)
+        if (!visitor.hasNoProof && now() - visitor.signedInAt > recentSignIn) {
+          if (ctx.method === 'POST') await keptForms.keep(visitor, ctx.path, ctx.request.body);
           return askToSignIn(ctx, returnTo(ctx), true);
-        await show(ctx, visitor);
+        }
+        const kept = ctx.method === 'GET' ? await keptForms.take(visitor, ctx.path) : undefined;
+        await show(ctx, { ...visitor, kept });
       };
     },
 
@@ -136,12 +151,12 @@ export function createConsole<Section extends string, Notice extends string>(
       await views.render(ctx, 'interaction/logged-out');
     },
 
-    async render(ctx, { account }, { section, view, data = {} }) {
+    async render(ctx, { account, kept }, { section, view, data = {} }) {
       const shared = {
         section,
         sections,
         visitor: { name: displayName(account), email: account.email, administrator: account.administrator },
-        notice: takeNotice(ctx),
+        notice: kept ? 'form_kept' : takeNotice(ctx),
         logoutAction: ROUTES.end_session,
         when: whenIn({ locale: localeOf(ctx), timeZone: account.zoneinfo, now: now() }),
         ...helpers,
