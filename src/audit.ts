@@ -44,6 +44,7 @@ const AuditEventType = z.enum([
   'account_created',
   'account_changed',
   'details_altered',
+  'email_given_up',
   'account_disabled',
   'account_enabled',
   'account_approved',

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { displayName } from '../src/accounts/account.ts';
 import { createAccounts, type NewAccount } from '../src/accounts/accounts.ts';
 import { createEmailClaims } from '../src/accounts/email-claims.ts';
+import { failWrites, holdWrite } from './support/faulty-writes.ts';
 import {
   countOf,
   failureOf,
@@ -212,6 +213,45 @@ describe('accounts', () => {
         people.clock.time += DAY;
         expect(await outcomeOf(people.accounts.create({ email }))).to.equal('conflict');
         expect((await people.accounts.findByEmail(email))?.id).to.equal(id);
+      });
+
+      it('frees an e-mail that an app said for its owner, wherever who takes it is killed', async () => {
+        const { id: organizationId } = await people.organizations.create({ name: 'Killed' });
+        const said = { organizationId, emailSaidBy: 'an-app' };
+        let isDone = false;
+        for (let after = 0; !isDone; after++) {
+          const { id, email } = await person(said);
+          const ended = failWrites(people.storage, { after });
+          await outcomeOf(people.accounts.create({ email }));
+          isDone = !ended();
+          const holder = await people.accounts.findByEmail(email);
+          const named = await people.accounts.findByEmailGivenUp(email, organizationId);
+          if (holder?.id === id) expect(named).to.equal(undefined);
+          else expect(named).to.include({ id, email: '' });
+          // An app's word makes nobody anew, and the owner comes again.
+          expect(await outcomeOf(people.accounts.create({ email, ...said }))).to.equal('conflict');
+          people.clock.time += 10;
+          if (!isDone && holder?.id === undefined) await people.accounts.create({ email });
+          const [only, ...others] = await listed(email);
+          expect(others).to.deep.equal([]);
+          expect(only?.id).to.equal((await people.accounts.findByEmail(email))?.id);
+        }
+      });
+
+      it('gives way with an e-mail that an app said while its account is being made', async () => {
+        const email = newEmail();
+        const { id: organizationId } = await people.organizations.create({ name: 'Meanwhile' });
+        const held = holdWrite(people.storage, 1, (key) => key.startsWith('account:'));
+        const saying = people.accounts.create({ email, emailSaidBy: 'an-app', organizationId });
+        await held.reached;
+        const owner = await people.accounts.create({ email, emailVerified: true });
+        held.release();
+        const said = await saying;
+        expect(said).to.include({ email: '', emailGivenUp: email, organizationId });
+        expect(await people.accounts.findByEmailGivenUp(email, organizationId)).to.deep.equal(
+          await people.accounts.get(said.id),
+        );
+        expect((await listed(email)).map(({ id }) => id)).to.deep.equal([owner.id]);
       });
 
       it('takes an e-mail over from the dead only, not from who was quicker in taking it over', async () => {

@@ -32,7 +32,7 @@ export function createChangePassword({ accounts, passwords, throttle, audit }: C
 
   return async function changePassword(account: Account, { current, next, keepSession, origin }: PasswordChange) {
     // Whoever found a browser signed in may try as often as in any browser of the account's.
-    const guess = { account: account.email, source: origin.address ?? '', browser: keepSession };
+    const guess = { account: account.email || account.id, source: origin.address ?? '', browser: keepSession };
     const accountId = account.id;
     const counted = await guesses.count(guess, () => audit.record({ ...origin, type: 'sign_in_throttled', accountId }));
     if (!(await passwords.verify(current, account.passwordHash))) {

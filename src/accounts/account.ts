@@ -88,9 +88,13 @@ export type AccountStatus = z.infer<typeof AccountStatus>;
 /** A person who can sign in. `id` is the `sub` of every token (OIDC Core §2) and never changes. */
 export const Account = Profile.extend({
   id: z.uuid(),
-  /** In the spelling of `Email`. */
+  /** In the spelling of `Email`; empty when somebody else proved it to be theirs. */
   email: z.string(),
   emailVerified: z.boolean(),
+  /** The id of the app by whose word alone the e-mail is, or was, this person's. */
+  emailSaidBy: z.string().optional(),
+  /** The e-mail that went to who proved it. Apps of the organization find this person by it as before. */
+  emailGivenUp: z.string().optional(),
   status: AccountStatus,
   administrator: z.boolean(),
   organizationId: z.string().optional(),
@@ -137,6 +141,11 @@ export function countsSession(
   return counts(account, 'sign-in', isKept ? account.epoch : epoch);
 }
 
+/** Whether the e-mail goes to whoever proves it to be theirs. */
+export function isYielding({ email, emailVerified, emailSaidBy }: Account): boolean {
+  return email !== '' && !emailVerified && emailSaidBy !== undefined;
+}
+
 /** The permission every account has: to manage one's own personal tokens. */
 export const BUILT_IN_PERMISSION = 'tokens';
 
@@ -149,5 +158,5 @@ export function permissionsOf(account: Account): string[] {
 export function displayName(account: Account): string {
   const { givenName, middleName, familyName } = account;
   const fullName = [givenName, middleName, familyName].filter((part) => part !== undefined).join(' ');
-  return fullName || account.nickname || account.preferredUsername || account.email;
+  return fullName || account.nickname || account.preferredUsername || account.email || account.id;
 }

@@ -12,7 +12,7 @@ import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import { Account, type AccountStatus, BUILT_IN_PERMISSION, counts, Profile } from './account.ts';
+import { Account, type AccountStatus, BUILT_IN_PERMISSION, counts, isYielding, Profile } from './account.ts';
 import { createEmailClaims } from './email-claims.ts';
 import { createLastAdministrator } from './last-administrator.ts';
 import type { Passwords } from './password.ts';
@@ -33,6 +33,7 @@ export const NewAccount = Profile.extend({
   email: Email,
   password: z.string().optional(),
   emailVerified: z.boolean().default(false),
+  emailSaidBy: Account.shape.emailSaidBy,
   status: Account.shape.status.exclude(['disabled']).default('active'),
   administrator: z.boolean().default(false),
   organizationId: Account.shape.organizationId,
@@ -81,6 +82,7 @@ export interface Ending {
 
 export interface Accounts {
   /**
+   * An e-mail that another account has by an app's word alone is taken from it, unless this is such a word too.
    * @param id For who has to know it before; one that no account has had.
    * @throws {AppError} `conflict` when the e-mail is taken; `invalid_request` naming the field, for instance a password
    * that the policy refuses, or an organization or permission that does not exist.
@@ -92,6 +94,8 @@ export interface Accounts {
   findActive(id: string): Promise<Account | undefined>;
   /** The account with this e-mail, whatever its status; takes as long when there is none. */
   findByEmail(email: string): Promise<Account | undefined>;
+  /** The person of this organization whose e-mail went to who proved it. */
+  findByEmailGivenUp(email: string, organizationId: string): Promise<Account | undefined>;
   /** @throws {AppError} `not_found` */
   find(idOrEmail: string): Promise<Account>;
   /**
@@ -173,6 +177,56 @@ export function createAccounts(options: AccountsOptions): Accounts {
     return account?.email === email ? account : undefined;
   }
 
+  async function findByEmailGivenUp(email: string, organizationId: string): Promise<Account | undefined> {
+    const { records } = await accounts.list(groupOfGivenUp(email, organizationId));
+    return records.find((account) => account.organizationId === organizationId && account.emailGivenUp === email);
+  }
+
+  /**
+   * An e-mail for an account that is about to be written. One write decides: the account that has it by an app's word gives it up,
+   * unless somebody has said meanwhile that it is theirs. Killed between that and the claim, the e-mail is free.
+   * @returns The id of the account that gave it up.
+   */
+  async function claimEmail(
+    { id, email, emailSaidBy }: Pick<Account, 'id' | 'email' | 'emailSaidBy'>,
+    origin: Origin,
+  ): Promise<string | undefined> {
+    const yields = emailSaidBy !== undefined;
+    try {
+      await emails.claim(email, id, { yields });
+      return undefined;
+    } catch (error) {
+      const giver = yields ? undefined : await giveUp(email, origin);
+      if (giver === undefined) throw error;
+      return (await claimEmail({ id, email }, origin)) ?? giver;
+    }
+  }
+
+  /** Whether it is by now somebody in the organization who gave the e-mail up that an app names again. */
+  async function isKnownByWord({ email, emailSaidBy, organizationId }: Account): Promise<boolean> {
+    if (emailSaidBy === undefined || organizationId === undefined) return false;
+    return (await findByEmailGivenUp(email, organizationId)) !== undefined;
+  }
+
+  async function giveUp(email: string, origin: Origin): Promise<string | undefined> {
+    const holder = await findByEmail(email);
+    if (!holder || !isYielding(holder)) return undefined;
+    const isGiven = await withoutEmail(holder, origin);
+    return isGiven ? holder.id : giveUp(email, origin);
+  }
+
+  /** Undefined when the account has changed since it was seen. */
+  async function withoutEmail(seen: Account, origin: Origin): Promise<Account | undefined> {
+    const { id, email } = seen;
+    await record('email_given_up', id, origin, { email });
+    const changed = (account: Account) => ({ ...account, email: '', emailGivenUp: email, updatedAt: now() });
+    const isSeen = (account: Account) =>
+      account.email === email && isYielding(account) && isDeepStrictEqual(groupsOf(account), groupsOf(seen));
+    return accounts.update(id, (account) => (isSeen(account) ? changed(account) : undefined), {
+      groups: groupsOf(changed(seen)),
+    });
+  }
+
   async function activeAdministrators(): Promise<Account[]> {
     const all = await Array.fromAsync(accounts.all(ADMINISTRATORS));
     return all.filter(isActiveAdministrator);
@@ -198,7 +252,9 @@ export function createAccounts(options: AccountsOptions): Accounts {
     if (id === undefined) return undefined;
     const name = await options.organizationName(id);
     if (name === undefined)
-      throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
+      throw new AppError('invalid_request', `there is no organization ${JSON.stringify(id)}`, {
+        field: 'organization',
+      });
     return name;
   }
 
@@ -253,6 +309,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
   return {
     get: (id) => accounts.get(id),
     findByEmail,
+    findByEmailGivenUp,
 
     async findActive(id) {
       const account = await accounts.get(id);
@@ -281,17 +338,24 @@ export function createAccounts(options: AccountsOptions): Accounts {
         updatedAt: now(),
       };
 
-      await emails.claim(account.email, account.id);
+      const giver = await claimEmail(account, origin);
+      if (await isKnownByWord(account)) {
+        await emails.release(account.email, account.id);
+        throw emailTaken();
+      }
       // Before the account rather than after it: an account without its event must not exist.
-      await record('account_created', account.id, origin);
+      await record('account_created', account.id, origin, giver === undefined ? undefined : { email_from: giver });
       await accounts.insert(account.id, account, { groups: groupsOf(account) });
       if (await emails.confirm(account.email, account.id)) {
         if (account.administrator) await options.administratorMade?.();
         await standUp(account);
         return account;
       }
+      // Whoever proved it meanwhile has it, and may have taken it from the account already.
+      if (isYielding(account) && !(await emails.yields(account.email)))
+        return (await withoutEmail(account, origin)) ?? getOrFail(id);
       await accounts.delete(account.id);
-      throw new AppError('conflict', 'there is an account with this e-mail already', { field: 'email' });
+      throw emailTaken();
     },
 
     async update(id, input, origin = {}) {
@@ -300,6 +364,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
       const wanted = changeOf(seen);
       if (!wanted) return seen;
       const changes = parseInput(AccountChanges, wanted);
+      if (changes.emailVerified && seen.email === '') throw hasNoEmail();
       await checkOrganization(changes.organizationId);
       await checkPermissions(changes.permissions ?? []);
       if (changes.administrator === false) await standDown(id);
@@ -368,7 +433,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
       await end(id, { reach: 'tokens', change: disabled });
       await options.forget?.(id);
       await accounts.delete(id);
-      await emails.release(email, id);
+      if (email !== '') await emails.release(email, id);
     },
 
     async hasAdministrator() {
@@ -398,23 +463,32 @@ function groupOf(organizationId: string | undefined): string {
   return organizationId === undefined ? 'accounts' : `organization:${organizationId}`;
 }
 
-function groupsOf({ organizationId, administrator }: Account): string[] {
+function groupOfGivenUp(email: string, organizationId: string): string {
+  return `given-up:${organizationId}:${email}`;
+}
+
+function groupsOf({ organizationId, administrator, emailGivenUp }: Account): string[] {
   const groups = [groupOf(undefined)];
   if (organizationId !== undefined) groups.push(groupOf(organizationId));
+  if (organizationId !== undefined && emailGivenUp !== undefined)
+    groups.push(groupOfGivenUp(emailGivenUp, organizationId));
   if (administrator) groups.push(ADMINISTRATORS);
   return groups;
 }
 
 function changedBy(account: Account, changes: z.output<typeof AccountChanges>): Account {
   const {
-    emailVerified = account.emailVerified,
+    emailVerified: isVerified = account.emailVerified,
     administrator = account.administrator,
     permissions = account.permissions,
     given = account.given,
     ...removable
   } = changes;
   const kept = within(permissions, given);
-  const changed = { ...account, ...removable, emailVerified, administrator, permissions, ...kept };
+  // Somebody else may have proven the e-mail a moment ago.
+  const emailVerified = isVerified && account.email !== '';
+  const email = { emailVerified, emailSaidBy: emailVerified ? undefined : account.emailSaidBy };
+  const changed = { ...account, ...removable, ...email, administrator, permissions, ...kept };
   // Whoever is given this power proves anew who they are. Whoever loses it is looked at at each request, and stays signed in.
   return administrator && !account.administrator ? ended(changed, 'grants') : changed;
 }
@@ -449,6 +523,16 @@ function disabled(account: Account): Account {
 function assertProven(account: Account, provenUnder: number | undefined): void {
   if (provenUnder === undefined || counts(account, 'sign-in', provenUnder)) return;
   throw new AppError('login_required', 'this sign-in has ended meanwhile: sign in again');
+}
+
+function emailTaken(): AppError {
+  return new AppError('conflict', 'there is an account with this e-mail already', { field: 'email' });
+}
+
+function hasNoEmail(): AppError {
+  return new AppError('conflict', 'the account has no e-mail: somebody else proved it to be theirs', {
+    field: 'email_verified',
+  });
 }
 
 function isInStatus(status: AccountStatus): AppError {

@@ -1,8 +1,9 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
-import { type Account, displayName } from '../accounts/account.ts';
+import { type Account, displayName, isYielding } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
+import type { Clients } from '../clients/clients.ts';
 import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import type { PersonalTokens } from '../credentials/personal-tokens.ts';
@@ -31,6 +32,7 @@ export interface AccountRoutesOptions {
   accounts: Accounts;
   personalTokens: Pick<PersonalTokens, 'count'>;
   choices: Choices;
+  clients: Pick<Clients, 'get'>;
 }
 
 /** What is done to an account as a whole, after a page that says what it means. */
@@ -43,7 +45,8 @@ interface Change {
   run(id: string, origin: Origin): Promise<unknown>;
 }
 
-export function accountRoutes({ pages, forms, accounts, personalTokens, choices }: AccountRoutesOptions): Router {
+export function accountRoutes(options: AccountRoutesOptions): Router {
+  const { pages, forms, accounts, personalTokens, choices, clients } = options;
   const router = new Router({ prefix: ACCOUNTS });
   const harmless = { danger: false, path: pathOf };
   const grave = { danger: true, path: pathOf };
@@ -115,6 +118,7 @@ export function accountRoutes({ pages, forms, accounts, personalTokens, choices 
       const account = await existing(ctx.params.id);
       const data = {
         person: shown(account),
+        saidBy: await nameOfApp(account.emailSaidBy),
         isSelf: account.id === visitor.account.id,
         permissions: (await choices.permissions()).filter(({ name }) => account.permissions.includes(name)),
         organization: (await choices.organizationNames([account.organizationId])).get(account.organizationId ?? ''),
@@ -200,9 +204,14 @@ export function accountRoutes({ pages, forms, accounts, personalTokens, choices 
       ...data
     }: { account: Account; what: string; danger: boolean; tokens: number | undefined; problem?: string },
   ) {
-    const about = { name: displayName(account), detail: account.email, back: pathOf(account.id) };
+    const about = { name: displayName(account), detail: account.email || account.id, back: pathOf(account.id) };
     const page = { ...about, ...data, action: ctx.path };
     await pages.render(ctx, visitor, { section: 'accounts', view: 'confirm', data: page });
+  }
+
+  /** Of one that is gone, its id. */
+  async function nameOfApp(id: string | undefined): Promise<string | undefined> {
+    return id && ((await clients.get(id))?.name ?? id);
   }
 
   async function counted(account: Account, which: Change['counts']): Promise<number | undefined> {
@@ -224,10 +233,17 @@ function pathOf(id: string): string {
 
 /** Without what a page must not show. */
 function shown({ passwordHash, ...account }: Account) {
-  return { ...account, name: displayName({ ...account, passwordHash }), hasPassword: passwordHash !== undefined };
+  const whole = { ...account, passwordHash };
+  return {
+    ...account,
+    name: displayName(whole),
+    hasPassword: passwordHash !== undefined,
+    isYielding: isYielding(whole),
+  };
 }
 
-/** By the beginning of the e-mail, or by name. */
+/** By the beginning of the e-mail that is or was theirs, or by name. */
 function isMeant(account: Account, query: string): boolean {
-  return account.email.startsWith(query.toLowerCase()) || mentions([displayName(account)], query);
+  const email = account.email || (account.emailGivenUp ?? '');
+  return email.startsWith(query.toLowerCase()) || mentions([displayName(account)], query);
 }

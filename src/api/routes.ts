@@ -36,7 +36,7 @@ export function apiRoutes({ issuer, now, callers, personalTokens, findOrganizati
     const organization = await findOrganization(account?.organizationId ?? client?.organizationId);
     ctx.body = {
       sub: account?.id ?? client?.id,
-      email: account?.email,
+      email: account?.email || undefined,
       name: account ? displayName(account) : client?.name,
       organization,
       scope: scope.join(' '),

@@ -102,17 +102,20 @@ async function linkAccount(
   return { id };
 }
 
-function textsOf({ id, email, givenName, middleName, familyName, nickname, preferredUsername }: Account) {
+function textsOf(account: Account) {
+  const { id, email, emailGivenUp, givenName, middleName, familyName, nickname, preferredUsername } = account;
   const name = [givenName, middleName, familyName].filter((part) => part !== undefined).join(' ');
-  return [id, email, name, nickname, preferredUsername];
+  return [id, email, emailGivenUp, name, nickname, preferredUsername];
 }
 
 /** Never the password's hash. */
 function shownAccount(account: Account): Result {
   return {
     id: account.id,
-    email: account.email,
+    email: account.email || undefined,
     email_verified: account.emailVerified,
+    email_said_by: account.emailSaidBy,
+    email_given_up: account.emailGivenUp,
     status: account.status,
     administrator: account.administrator,
     organization: account.organizationId,

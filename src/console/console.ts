@@ -109,7 +109,10 @@ export function createConsole<Section extends string, Notice extends string>(
   /** To be asked for a password that one does not have would lead nowhere. */
   async function refuseWithoutProof(ctx: Koa.Context, { account }: Visitor): Promise<void> {
     ctx.status = 403;
-    await views.render(ctx, 'account/no-proof', { email: account.email, logoutAction: ROUTES.end_session });
+    await views.render(ctx, 'account/no-proof', {
+      email: account.email || displayName(account),
+      logoutAction: ROUTES.end_session,
+    });
   }
 
   function takeNotice(ctx: Koa.Context): Notice | undefined {

@@ -19,7 +19,8 @@ export interface TokenMailsOptions {
 export function createTokenMails({ send, findAccount, deviceInWords }: TokenMailsOptions) {
   return async function tell(news: TokenNews): Promise<void> {
     const account = await findAccount(news.token.accountId);
-    if (account) await send({ to: account.email, locale: account.locale, notice: noticeOf(news, deviceInWords) });
+    if (account?.email)
+      await send({ to: account.email, locale: account.locale, notice: noticeOf(news, deviceInWords) });
   };
 }
 

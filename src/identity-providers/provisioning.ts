@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
-import { type Account, profileFromElsewhere } from '../accounts/account.ts';
+import { type Account, isYielding, profileFromElsewhere } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
@@ -23,7 +23,8 @@ export interface ExternalIdentity {
 
 /**
  * Makes an account for a person who has none, where the identity provider's setting says so; undefined where it does not. Only with an
- * e-mail that the provider has verified and no account here has: else a person who claims another's address there would have it here.
+ * e-mail that the provider has verified and no account here has but by an app's word: else a person who claims another's address there
+ * would have it here.
  */
 export type Provision = (identity: ExternalIdentity, origin?: Origin) => Promise<Account | undefined>;
 
@@ -93,7 +94,8 @@ export function createProvisioning({ storage, accounts, links, audit }: Provisio
     const known = await accountOf(person);
     if (known) return known;
     // Nothing is linked, even for a moment, for an e-mail that is taken.
-    if (await accounts.findByEmail(String(identity.profile.email))) return undefined;
+    const holder = await accounts.findByEmail(String(identity.profile.email));
+    if (holder && !isYielding(holder)) return undefined;
     const accountId = randomUUID();
     await links.add({ ...person, accountId, label: labelOf(identity.profile) }, origin);
     const made = await makeAccount(accountId, identity, origin);

@@ -82,6 +82,7 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
   }
 
   async function tell(account: Account, kind: 'identity_linked' | 'identity_unlinked', what: What): Promise<void> {
+    if (account.email === '') return;
     const { provider, label, origin } = what;
     const { address = '', userAgent } = origin;
     const device = deviceInWords(userAgent);

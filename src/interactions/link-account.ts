@@ -4,6 +4,7 @@
  */
 import { hash } from 'node:crypto';
 import { z } from 'zod';
+import { isYielding } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
@@ -50,7 +51,8 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
 
   async function reasonFor({ identityProvider, profile }: ExternalIdentity): Promise<Waiting['reason']> {
     const { email } = profile;
-    if (email !== undefined && (await accounts.findByEmail(email))) return 'known_email';
+    const holder = email === undefined ? undefined : await accounts.findByEmail(email);
+    if (holder && !isYielding(holder)) return 'known_email';
     return identityProvider.newPeople.policy !== 'refuse' && email === undefined ? 'no_email' : 'refused';
   }
 

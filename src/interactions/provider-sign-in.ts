@@ -1,6 +1,6 @@
 /** Signing in with an identity provider: going there, and what coming back means. */
 import { z } from 'zod';
-import type { Account } from '../accounts/account.ts';
+import { type Account, displayName } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import { type IdentityProvider, nameOf } from '../identity-providers/identity-provider.ts';
@@ -121,7 +121,14 @@ function originOf({ source, client }: Interaction): Origin {
   return { ...source, clientId: client.id };
 }
 
-function noEntry(interaction: Interaction, { status, email }: Account, provider: string): Outcome {
-  const data = { ...actionsOf(interaction), client: interaction.client, status, email, provider };
+function noEntry(interaction: Interaction, account: Account, provider: string): Outcome {
+  const { status, email } = account;
+  const data = {
+    ...actionsOf(interaction),
+    client: interaction.client,
+    status,
+    email: email || displayName(account),
+    provider,
+  };
   return { kind: 'page', view: 'interaction/no-entry', status: 403, data };
 }

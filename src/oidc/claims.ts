@@ -57,8 +57,8 @@ export function claimsOf(
     zoneinfo: account.zoneinfo,
     locale: account.locale,
     updated_at: account.updatedAt,
-    email: account.email,
-    email_verified: account.emailVerified,
+    email: account.email || undefined,
+    email_verified: account.email === '' ? undefined : account.emailVerified,
     phone_number: account.phoneNumber,
     phone_number_verified: account.phoneNumber === undefined ? undefined : (account.phoneNumberVerified ?? false),
     address: address && {

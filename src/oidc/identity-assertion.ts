@@ -38,7 +38,7 @@ export function createSignIdentity({ issuer, signingKeys, now }: IdentityAsserti
     const claims = {
       scope: scope.join(' '),
       client_id: client?.id,
-      email: account?.email,
+      email: account?.email || undefined,
       organization: account?.organizationId ?? client?.organizationId,
       credential_id: id,
     };

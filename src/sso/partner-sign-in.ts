@@ -4,7 +4,7 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { isDeepStrictEqual } from 'node:util';
-import { type Account, counts, permissionsOf, profileFromElsewhere } from '../accounts/account.ts';
+import { type Account, counts, isYielding, permissionsOf, profileFromElsewhere } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
@@ -119,17 +119,31 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     if (!client.sso.createsPeople)
       throw denied('there is no account with this e-mail, and your app may not make accounts');
     const { email, givenName, familyName } = person;
-    const emailVerified = client.sso.vouchesForEmail === true;
-    return accounts.create({ email, emailVerified, givenName, familyName, organizationId }, origin).catch((error) => {
+    const proof = client.sso.vouchesForEmail ? { emailVerified: true } : { emailSaidBy: client.id };
+    return accounts.create({ email, ...proof, givenName, familyName, organizationId }, origin).catch((error) => {
       if (error instanceof AppError && error.code === 'conflict') return undefined;
       throw error;
     });
   }
 
+  /**
+   * Whom an app means. Who gave the e-mail up to its owner is still whom it names by it, and the owner is not; that another organization
+   * has it by an app's word is nothing to an app that may vouch for it.
+   */
+  async function personOf({ sso }: PartnerClient, organizationId: string, email: string): Promise<Account | undefined> {
+    const [known, holder] = await Promise.all([
+      accounts.findByEmailGivenUp(email, organizationId),
+      accounts.findByEmail(email),
+    ]);
+    if (known || !holder) return known;
+    const isOver = sso.vouchesForEmail && isYielding(holder) && holder.organizationId !== organizationId;
+    return isOver ? undefined : holder;
+  }
+
   /** An e-mail is claimed before its account is written. */
-  async function madeMeanwhile(email: string): Promise<Account> {
+  async function madeMeanwhile(client: PartnerClient, organizationId: string, email: string): Promise<Account> {
     for (let look = 0; look < LOOKS; look++) {
-      const account = await accounts.findByEmail(email);
+      const account = await personOf(client, organizationId, email);
       if (account) return account;
       await sleep(INTERVAL_MS);
     }
@@ -151,7 +165,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       (current) => {
         refuseOthers(current, client.sso, organizationId);
         const gift = wanted && giving(current, client.id, { wanted, keptBefore });
-        const emailVerified = current.emailVerified || client.sso.vouchesForEmail === true;
+        const emailVerified = current.emailVerified || (client.sso.vouchesForEmail === true && current.email !== '');
         return changesTo(current, { ...names, ...gift, emailVerified });
       },
       origin,
@@ -202,9 +216,9 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       assertWithin(ceilingOf(client), person.permissions ?? []);
       assertDomain(sso, person.email);
       const by = { ...origin, clientId: client.id };
-      const known = await accounts.findByEmail(person.email);
+      const known = await personOf(client, organizationId, person.email);
       const made = known ?? (await create(client, organizationId, person, by));
-      const account = made ?? (await madeMeanwhile(person.email));
+      const account = made ?? (await madeMeanwhile(client, organizationId, person.email));
       await assertMaySignIn(client, organizationId, account);
       const updated = await refresh(client, organizationId, account, person, by);
       if (altered.length > 0 && (!known || changesTo(known, names)))
@@ -218,7 +232,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     },
 
     async find(client, organizationId, email) {
-      const account = await accounts.findByEmail(email);
+      const account = await personOf(client, organizationId, email);
       return account?.organizationId === organizationId && client.sso.organizationIds.includes(organizationId)
         ? account
         : undefined;
@@ -272,7 +286,7 @@ function refuseOthers(account: Account, sso: Ceiling, organizationId: string): v
   if (account.administrator) throw denied('administrators sign in themselves');
   if (account.status === 'pending') throw denied('the account waits for the approval of an administrator');
   if (account.status !== 'active') throw denied('the account is disabled');
-  assertDomain(sso, account.email);
+  assertDomain(sso, account.email || (account.emailGivenUp ?? ''));
 }
 
 /**
