@@ -19,7 +19,11 @@ const program = new Command('latchkey')
   .description('Administers Latchkey from the shell, also while the server runs.')
   .option('--json', 'print one JSON value')
   .exitOverride()
-  .configureOutput({ writeErr: (text) => process.stderr.write(text) });
+  .configureHelp({ showGlobalOptions: true })
+  .configureOutput({
+    writeErr: (text) => process.stderr.write(text),
+    outputError: (text, write) => write(`${text.trim().replaceAll('\n', ' ')}; see --help\n`),
+  });
 
 const shell = createShell(program);
 const { on, print } = shell;

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { exportJWK, generateKeyPair } from 'jose';
 import { embeddedStore, PASSWORD, startApp, type TestApp, type TestStore } from './support/app.ts';
-import { createFlows, type Flows } from './support/flow.ts';
+import { createBrowser } from './support/browser.ts';
+import { createFlows, type Flows, walk } from './support/flow.ts';
 import { formFields } from './support/partner.ts';
 import { shell, shellJson } from './support/shell.ts';
 
@@ -467,6 +468,45 @@ describe('the shell, while the server runs', function () {
     }
   });
 
+  it('gives an account the password on standard input, which ends the sessions begun under the old one', async () => {
+    const person = await app.person();
+    const browser = createBrowser(app.issuer);
+    await walk(browser, `${app.issuer}/account`, person);
+    const set = (password: string) => shell(store, ['account', 'set-password', person.email, '--json'], {}, password);
+    const refused = await set('short\n');
+    expect([refused.status, refused.stderr]).to.deep.equal([1, 'password must have at least 8 characters\n']);
+    expect((await browser.open('/account')).url.pathname, 'nothing has changed').to.equal('/account');
+    const { status, stdout } = await set('another horse entirely\n');
+    expect([status, JSON.parse(stdout)]).to.deep.equal([0, { id: person.id }]);
+    expect((await browser.open('/account')).url.pathname).to.match(/^\/interaction\//);
+    const landed = await walk(createBrowser(app.issuer), `${app.issuer}/account`, {
+      ...person,
+      password: 'another horse entirely',
+    });
+    expect(landed.url.pathname).to.equal('/account');
+  });
+
+  it('says in its help what each command does, and takes --json with each', async () => {
+    const groups = [
+      'account',
+      'organization',
+      'permission',
+      'app',
+      'app secret',
+      'app token',
+      'identity-provider',
+      'keys',
+    ];
+    for (const group of ['', ...groups]) {
+      const { status, stdout } = await shell(store, [...group.split(' ').filter(Boolean), '--help']);
+      expect(status).to.equal(0);
+      expect(stdout).to.contain('--json');
+      const [, listed = ''] = stdout.split('Commands:\n');
+      for (const line of listed.trimEnd().split('\n'))
+        expect(line, group).to.match(/^ {2}\S+( \[options\]| \[command\]| <\S+>)* {2,}\S|^ {10,}\S/);
+    }
+  }).timeout(30_000);
+
   it('exits 2 when it is used wrongly, and explains itself when asked', async () => {
     const wrong = [
       ['accounts'],
@@ -482,6 +522,7 @@ describe('the shell, while the server runs', function () {
       expect(stderr)
         .not.to.equal('')
         .and.not.to.match(/\n\s+at /);
+      if (!stderr.startsWith('Usage:')) expect(stderr).to.match(/^error: [^\n]+; see --help\n$/);
     }
     expect(help?.status).to.equal(0);
     expect(help?.stdout).to.contain('account').and.to.contain('keys');

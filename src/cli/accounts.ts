@@ -5,7 +5,7 @@ import type { Directory } from '../app.ts';
 import { AppError } from '../errors.ts';
 import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { addListOptions, addSettings, chosen, type ListOptions, type Setting, saidOf } from './settings.ts';
-import type { Result, Shell } from './shell.ts';
+import { type Result, readSecret, type Shell } from './shell.ts';
 
 const SETTINGS: readonly Setting[] = [
   { flag: 'email <email>', needed: true, fixed: true },
@@ -32,10 +32,16 @@ export function accountCommands({ program, on }: Shell): void {
   addListOptions(account.command('list').description('list accounts, all or those of an organization'))
     .option('--organization <id>')
     .action(
-      on(async ({ everyAccount }, { organization, ...options }: ListOptions & { organization?: string }) => {
-        const page = { organizationId: organization, after: options.after };
-        return (await chosen(everyAccount(page), options, textsOf)).map(shownAccount);
-      }),
+      on(
+        async (
+          { everyAccount, organizations },
+          { organization, ...options }: ListOptions & { organization?: string },
+        ) => {
+          if (organization !== undefined) await organizations.find(organization);
+          const page = { organizationId: organization, after: options.after };
+          return (await chosen(everyAccount(page), options, textsOf)).map(shownAccount);
+        },
+      ),
     );
   account
     .command('show <id-or-email>')
@@ -55,6 +61,16 @@ export function accountCommands({ program, on }: Shell): void {
         const { id } = await accounts.find(who);
         const { emailVerified } = await accounts.update(id, { emailVerified: true });
         return { id, email_verified: emailVerified };
+      }),
+    );
+  account
+    .command('set-password <id-or-email>')
+    .description('give a new password, read from standard input; it ends all sessions, and what apps were given')
+    .action(
+      on(async ({ accounts }, who: string) => {
+        const { id } = await accounts.find(who);
+        await accounts.setPassword(id, readSecret());
+        return { id };
       }),
     );
   for (const change of ['disable', 'enable', 'approve'] as const) {
@@ -102,8 +118,7 @@ async function linkAccount(
   return { id };
 }
 
-function textsOf(account: Account) {
-  const { id, email, emailGivenUp, givenName, middleName, familyName, nickname, preferredUsername } = account;
+function textsOf({ id, email, emailGivenUp, givenName, middleName, familyName, nickname, preferredUsername }: Account) {
   const name = [givenName, middleName, familyName].filter((part) => part !== undefined).join(' ');
   return [id, email, emailGivenUp, name, nickname, preferredUsername];
 }

@@ -4,8 +4,9 @@ import type { Directory } from '../app.ts';
 import { type Client, rotatesRefreshTokens, secretIdOf } from '../clients/client.ts';
 import type { ClientChanges, NewClient } from '../clients/clients.ts';
 import type { ListedAppToken } from '../credentials/app-token.ts';
+import { AppError } from '../errors.ts';
 import { addListOptions, addSettings, chosen, collect, type ListOptions, type Setting, saidOf } from './settings.ts';
-import type { Result, Shell } from './shell.ts';
+import { type Result, readSecret, type Shell } from './shell.ts';
 
 const SETTINGS: readonly Setting[] = [
   { flag: 'name <name>', needed: true },
@@ -21,6 +22,7 @@ const SETTINGS: readonly Setting[] = [
   {
     flag: 'refresh-token-rotation',
     about: 'each use of a refresh token brings another; off, one stays good for all its uses',
+    on: true,
   },
   { flag: 'id-token-alg <alg>', field: 'idTokenSigningAlg', about: 'RS256, ES256 or EdDSA signs its ID tokens' },
   { flag: 'permission <name>', field: 'permissions', many: true, about: 'that it may ask for' },
@@ -31,19 +33,20 @@ const SETTINGS: readonly Setting[] = [
 export function appCommands(shell: Shell): void {
   const { program, on } = shell;
   const app = program.command('app').description('apps that people sign in to');
-  addSettings(app.command('create'), SETTINGS, 'create')
+  addSettings(app.command('create').description('make an app'), SETTINGS, 'create')
     .option('--jwks <file>', 'signs its requests with these keys instead of having a secret')
     .option('--client-secret-stdin', 'the secret that it has already is read from standard input', false)
     .action(on(createClient));
-  addListOptions(app.command('list')).action(
+  addListOptions(app.command('list').description('list apps')).action(
     on(async ({ everyClient }, options: ListOptions) =>
       (await chosen(everyClient({ after: options.after }), options, textsOf)).map(shownClient),
     ),
   );
   app
     .command('show <client_id>')
+    .description('show an app')
     .action(on(async ({ clients }, clientId: string) => shownClient(await clients.find(clientId))));
-  addSettings(app.command('update <client_id>'), SETTINGS, 'update').action(
+  addSettings(app.command('update <client_id>').description('change an app'), SETTINGS, 'update').action(
     on(async ({ clients }, clientId: string, options: Record<string, unknown>) => {
       const { client, secret } = await clients.update(clientId, saidOf<ClientChanges>(options, SETTINGS));
       // One that can keep a secret from now on gets one.
@@ -55,12 +58,15 @@ export function appCommands(shell: Shell): void {
     ['enable', 'enable', 'active'],
     ['delete', 'remove', 'deleted'],
   ] as const) {
-    app.command(`${verb} <client_id>`).action(
-      on(async ({ clients }, clientId: string) => {
-        await clients[run](clientId);
-        return { client_id: clientId, status };
-      }),
-    );
+    app
+      .command(`${verb} <client_id>`)
+      .description(`${verb} an app`)
+      .action(
+        on(async ({ clients }, clientId: string) => {
+          await clients[run](clientId);
+          return { client_id: clientId, status };
+        }),
+      );
   }
   app
     .command('sso <client_id>')
@@ -87,16 +93,19 @@ export function appCommands(shell: Shell): void {
 }
 
 function secretCommands(secret: Shell['program'], { on }: Shell): void {
-  secret.command('create <client_id>').action(
-    on(async ({ clients }, clientId: string) => {
-      const { client, secret: made } = await clients.addSecret(clientId);
-      const kept = client.secrets.at(-1);
-      return { client_id: client.id, id: kept && secretIdOf(kept), client_secret: made };
-    }),
-  );
+  secret
+    .command('create <client_id>')
+    .description('make another secret, which is shown once')
+    .action(
+      on(async ({ clients }, clientId: string) => {
+        const { client, secret: made } = await clients.addSecret(clientId);
+        const kept = client.secrets.at(-1);
+        return { client_id: client.id, id: kept && secretIdOf(kept), client_secret: made };
+      }),
+    );
   secret
     .command('revoke <client_id> <id>')
-    .description('by its id, as `app show` lists it')
+    .description('end a secret, by its id as `app show` lists it')
     .action(
       on(async ({ clients }, clientId: string, id: string) => {
         await clients.revokeSecret(clientId, id);
@@ -108,6 +117,7 @@ function secretCommands(secret: Shell['program'], { on }: Shell): void {
 function tokenCommands(token: Shell['program'], { on }: Shell): void {
   token
     .command('create <client_id>')
+    .description('make an app token, which is shown once')
     .requiredOption('--identity-provider <id>', 'whose tokens it exchanges')
     .option('--provider-client-id <id>', 'that the app has at the identity provider; may be repeated', collect, [])
     .action(
@@ -117,7 +127,7 @@ function tokenCommands(token: Shell['program'], { on }: Shell): void {
         return { id: record.id, token: made };
       }),
     );
-  addListOptions(token.command('list <client_id>')).action(
+  addListOptions(token.command('list <client_id>').description('list the tokens of an app')).action(
     on(async ({ appTokens, clients }, clientId: string, options: ListOptions) => {
       await clients.find(clientId);
       const all = await appTokens.list(clientId);
@@ -126,12 +136,15 @@ function tokenCommands(token: Shell['program'], { on }: Shell): void {
       return (await chosen(all.slice(from), options, texts)).map(shownToken);
     }),
   );
-  token.command('revoke <client_id> <id>').action(
-    on(async ({ appTokens }, clientId: string, id: string) => {
-      await appTokens.revoke(clientId, id);
-      return { id };
-    }),
-  );
+  token
+    .command('revoke <client_id> <id>')
+    .description('end an app token')
+    .action(
+      on(async ({ appTokens }, clientId: string, id: string) => {
+        await appTokens.revoke(clientId, id);
+        return { id };
+      }),
+    );
 }
 
 interface CreateOptions extends Record<string, unknown> {
@@ -142,10 +155,19 @@ interface CreateOptions extends Record<string, unknown> {
 async function createClient({ clients }: Directory, options: CreateOptions): Promise<Result> {
   const { client, secret } = await clients.create({
     ...saidOf<NewClient>(options, SETTINGS),
-    ...(options.jwks === undefined ? {} : { jwks: JSON.parse(readFileSync(options.jwks, 'utf8')) }),
-    ...(options.clientSecretStdin ? { clientSecret: readFileSync(0, 'utf8').replace(/\r?\n$/, '') } : {}),
+    ...(options.jwks === undefined ? {} : { jwks: keysIn(options.jwks) }),
+    ...(options.clientSecretStdin ? { clientSecret: readSecret() } : {}),
   });
   return { client_id: client.id, client_secret: secret ?? null };
+}
+
+function keysIn(file: string): NewClient['jwks'] {
+  try {
+    return JSON.parse(readFileSync(file, 'utf8'));
+  } catch (cause) {
+    const message = `${file} must be a file with a JSON Web Key Set: ${(cause as Error).message}`;
+    throw new AppError('invalid_request', message, { field: 'jwks', cause });
+  }
 }
 
 interface PartnerSignInOptions {

@@ -22,7 +22,11 @@ const SETTINGS: readonly Setting[] = [
   { flag: 'client-id <id>', about: 'that we have there' },
   { flag: 'client-secret <secret>' },
   { flag: 'name <name>', about: 'what people call it on the sign-in page' },
-  { flag: 'sign-in', about: 'offered on the sign-in page; without it, it is for apps that exchange tokens only' },
+  {
+    flag: 'sign-in',
+    about: 'offered on the sign-in page; without it, it is for apps that exchange tokens only',
+    on: true,
+  },
 ];
 
 interface NewPeopleOptions {
@@ -32,7 +36,7 @@ interface NewPeopleOptions {
 
 export function identityProviderCommands({ program, on }: Shell): void {
   const provider = program.command('identity-provider').description('systems elsewhere that say who people are');
-  addSettings(provider.command('create <id>'), SETTINGS, 'create')
+  addSettings(provider.command('create <id>').description('make an identity provider'), SETTINGS, 'create')
     .option('--new-people <policy>', 'who have no account yet: refuse, pending or active')
     .option('--organization <id>', 'of new people')
     .action(
@@ -42,7 +46,7 @@ export function identityProviderCommands({ program, on }: Shell): void {
         return { id: made.id };
       }),
     );
-  addListOptions(provider.command('list')).action(
+  addListOptions(provider.command('list').description('list identity providers')).action(
     on(async ({ identityProviders }, options: ListOptions) => {
       const { after } = options;
       const all = (await identityProviders.list()).filter(({ id }) => after === undefined || id > after);
@@ -51,8 +55,9 @@ export function identityProviderCommands({ program, on }: Shell): void {
   );
   provider
     .command('show <id>')
+    .description('show an identity provider')
     .action(on(async ({ identityProviders }, id: string) => shown(await find(identityProviders, id))));
-  addSettings(provider.command('update <id>'), SETTINGS, 'update')
+  addSettings(provider.command('update <id>').description('change an identity provider'), SETTINGS, 'update')
     .option('--new-people <policy>', 'who have no account yet: refuse, pending or active')
     .option('--organization <id>', 'of new people')
     .option('--no-organization')
@@ -68,13 +73,16 @@ export function identityProviderCommands({ program, on }: Shell): void {
     ['enable', 'enable', 'active'],
     ['delete', 'remove', 'deleted'],
   ] as const) {
-    provider.command(`${verb} <id>`).action(
-      on(async ({ identityProviders }, id: string) => {
-        const known = await find(identityProviders, id);
-        await identityProviders[run](id);
-        return { id: known.id, status };
-      }),
-    );
+    provider
+      .command(`${verb} <id>`)
+      .description(`${verb} an identity provider`)
+      .action(
+        on(async ({ identityProviders }, id: string) => {
+          const known = await find(identityProviders, id);
+          await identityProviders[run](id);
+          return { id: known.id, status };
+        }),
+      );
   }
 }
 

@@ -13,13 +13,13 @@ const PERMISSION: readonly Setting[] = [
 
 export function organizationCommands({ program, on }: Shell): void {
   const organization = program.command('organization').description('organizations');
-  addSettings(organization.command('create'), ORGANIZATION, 'create').action(
+  addSettings(organization.command('create').description('make an organization'), ORGANIZATION, 'create').action(
     on(async ({ organizations }, { name }: { name: string }) => {
       const { id, name: kept } = await organizations.create({ name });
       return { id, name: kept };
     }),
   );
-  addListOptions(organization.command('list')).action(
+  addListOptions(organization.command('list').description('list organizations')).action(
     on(async ({ organizations }, options: ListOptions) => {
       const found = await chosen(everyOrganization(organizations, options.after), options, ({ id, name }) => [
         id,
@@ -30,8 +30,9 @@ export function organizationCommands({ program, on }: Shell): void {
   );
   organization
     .command('show <id>')
+    .description('show an organization')
     .action(on(async ({ organizations }, id: string) => shownOrganization(await organizations.find(id))));
-  addSettings(organization.command('update <id>'), ORGANIZATION, 'update').action(
+  addSettings(organization.command('update <id>').description('change an organization'), ORGANIZATION, 'update').action(
     on(async ({ organizations }, id: string, options: Record<string, unknown>) =>
       shownOrganization(await organizations.update(id, saidOf(options, ORGANIZATION))),
     ),
@@ -49,13 +50,13 @@ export function organizationCommands({ program, on }: Shell): void {
 
 export function permissionCommands({ program, on }: Shell): void {
   const permission = program.command('permission').description('what apps and people may be allowed to do');
-  addSettings(permission.command('create <name>'), PERMISSION, 'create').action(
+  addSettings(permission.command('create <name>').description('make a permission'), PERMISSION, 'create').action(
     on(async ({ permissions }, name: string, { description }: { description: string }) => {
       await permissions.create({ name, description });
       return { name };
     }),
   );
-  addListOptions(permission.command('list')).action(
+  addListOptions(permission.command('list').description('list permissions')).action(
     on(async ({ permissions }, options: ListOptions) => {
       const { after } = options;
       const all = (await permissions.list()).filter(({ name }) => after === undefined || name > after);

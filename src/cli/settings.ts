@@ -11,6 +11,8 @@ export interface Setting {
   many?: boolean;
   /** `create` asks for it and `update` cannot take it away. */
   needed?: boolean;
+  /** What is yes unless it is said otherwise. */
+  on?: boolean;
   /** Said once and never changed. */
   fixed?: boolean;
 }
@@ -25,14 +27,14 @@ export function oneOf(names: readonly string[]): string {
 }
 
 export function addSettings(command: Command, settings: readonly Setting[], verb: 'create' | 'update'): Command {
-  for (const { flag, about = '', many = false, needed = false, fixed = false } of settings) {
+  for (const { flag, about = '', many = false, needed = false, on = false, fixed = false } of settings) {
     if (fixed && verb === 'update') continue;
     const words = many ? [about, 'may be repeated'].filter(Boolean).join('; ') : about;
     if (needed && verb === 'create') command.requiredOption(`--${flag}`, words);
     else if (many) command.option(`--${flag}`, words, collect);
     else command.option(`--${flag}`, words);
     const [name = ''] = flag.split(' ');
-    if (!needed && (verb === 'update' || name === flag)) command.option(`--no-${name}`);
+    if (!needed && (verb === 'update' || on)) command.option(`--no-${name}`);
   }
   return command;
 }

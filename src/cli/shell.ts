@@ -2,6 +2,7 @@
  * How every command runs: it opens the store, does one thing, prints what came of it, and lets go. With `--json` that is exactly
  * one JSON value.
  */
+import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { type Directory, openDirectory } from '../app.ts';
@@ -41,6 +42,11 @@ export function createShell(program: Command): Shell {
       };
     },
   };
+}
+
+/** What stands on standard input, where no list of processes shows it. */
+export function readSecret(): string {
+  return readFileSync(0, 'utf8').replace(/\r?\n$/, '');
 }
 
 /** A busy machine takes longer to start a command than a store that is there takes to answer. */

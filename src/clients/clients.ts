@@ -130,7 +130,9 @@ export function createClients(options: ClientsOptions): Clients {
   async function checkOrganizations(ids: readonly (string | undefined)[]): Promise<void> {
     for (const id of ids) {
       if (id !== undefined && (await options.organizationName(id)) === undefined)
-        throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
+        throw new AppError('invalid_request', `there is no organization ${JSON.stringify(id)}`, {
+          field: 'organization',
+        });
     }
   }
 

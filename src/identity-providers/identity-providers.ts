@@ -81,8 +81,11 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
 
   async function checkOrganization(newPeople: NewPeople | undefined): Promise<void> {
     if (newPeople === undefined || newPeople.policy === 'refuse' || newPeople.organizationId === undefined) return;
-    if ((await options.organizationName(newPeople.organizationId)) === undefined)
-      throw new AppError('invalid_request', 'there is no such organization', { field: 'organization' });
+    const { organizationId: id } = newPeople;
+    if ((await options.organizationName(id)) === undefined)
+      throw new AppError('invalid_request', `there is no organization ${JSON.stringify(id)}`, {
+        field: 'organization',
+      });
   }
 
   async function change(id: string, next: (provider: IdentityProvider) => IdentityProvider): Promise<IdentityProvider> {
