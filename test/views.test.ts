@@ -276,7 +276,7 @@ describe('every page, in a browser', function inBrowser() {
         wayOn: { href: '/', app: wordy.name },
       },
     ],
-    'error-unknown': ['error', { code: 'constructor', status: 500, reference: 'x'.repeat(40), again: '/' }],
+    'error-unknown': ['error', { code: 'constructor', status: 500, reference: 'x'.repeat(40), again: true }],
     'error-cookies': ['error', { code: 'cookies_missing', status: 400, reference: 'x' }],
     setup: ['setup/form', { ...setup, values: {}, problems: {} }],
     'setup-problems': [

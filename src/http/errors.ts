@@ -54,7 +54,7 @@ export function createErrorAnswers({ views, log }: { views: Views; log: Logger }
     ctx.status = report.status;
     const { code, status, detail, wayOn } = report;
     // What may be over soon is worth another try; only a page that was asked for can be asked for again.
-    const again = status >= 429 && ctx.method === 'GET' ? `${ctx.path}${ctx.search}` : undefined;
+    const again = status >= 429 && ctx.method === 'GET';
     await views.render(ctx, 'error', { code, status, detail, reference, wayOn, again });
   }
 
