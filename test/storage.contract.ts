@@ -276,6 +276,17 @@ export function storageContract(name: string, startEngine: () => Promise<Engine>
     });
 
     describe('expiry', () => {
+      it('is for good once it was seen of what works once, also where the clock was wrong that said so', async () => {
+        const [code, name] = [unique(), unique()] as const;
+        for (const key of [code, name]) await storage.insert(key, 1, { ttl: 60, once: key === code });
+        ahead = 86_400;
+        for (const key of [code, name]) expect(await storage.get(key, { once: key === code })).to.equal(undefined);
+        ahead = 0;
+        expect(await storage.get(code)).to.equal(undefined);
+        expect(await storage.take(code)).to.equal(undefined);
+        expect(await storage.get(name)).to.equal(1);
+      });
+
       it('lets a record be there until its second comes', async () => {
         const key = unique();
         await storage.put(key, 1, { ttl: 60, groups: [key] });

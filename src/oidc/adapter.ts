@@ -86,7 +86,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   const isApiToken = API_TOKEN_MODELS.has(model);
 
   async function read(key: string, id: string): Promise<AdapterPayload | undefined> {
-    const stored = await storage.get(key);
+    const stored = await storage.get(key, { once: model === 'AuthorizationCode' });
     if (stored === undefined) return undefined;
     const payload = unpack(stored, id);
     if (isApiToken && Number(payload.exp) <= now()) return undefined;

@@ -43,7 +43,7 @@ export function createSsoTokens({ storage, now }: { storage: Storage; now: () =>
       return { token, expiresIn: LIFETIME };
     },
 
-    find: async (token) => (isToken(token) ? whileGood(await tokens.get(digestOf(token))) : undefined),
+    find: async (token) => (isToken(token) ? whileGood(await tokens.get(digestOf(token), { once: true })) : undefined),
     take: async (token) => (isToken(token) ? whileGood(await tokens.take(digestOf(token))) : undefined),
   };
 }

@@ -1,7 +1,7 @@
 import type { z } from 'zod';
 import { AppError } from '../errors.ts';
 import { every } from './every.ts';
-import type { Json, ListOptions, Storage, WriteOptions } from './storage.ts';
+import type { GetOptions, Json, ListOptions, Storage, WriteOptions } from './storage.ts';
 
 /** A typed view of one kind of record: what goes in and what comes out fits the schema. */
 export interface Collection<T> {
@@ -9,7 +9,7 @@ export interface Collection<T> {
   insert(id: string, record: T, options?: WriteOptions): Promise<boolean>;
   put(id: string, record: T, options?: WriteOptions): Promise<void>;
   /** The record, frozen and shared with other readers. */
-  get(id: string): Promise<T | undefined>;
+  get(id: string, options?: Pick<GetOptions, 'once'>): Promise<T | undefined>;
   /** Changes a record that exists; `change` may run again. Answers the new record, or undefined when there is none or nothing changed. */
   update(id: string, change: (current: T) => T | undefined, options?: WriteOptions): Promise<T | undefined>;
   take(id: string): Promise<T | undefined>;
@@ -67,8 +67,8 @@ export function collection<S extends z.ZodType>(
     list,
     insert: async (id, record, options) => storage.insert(keyOf(id), pack(record), options),
     put: async (id, record, options) => storage.put(keyOf(id), pack(record), options),
-    async get(id) {
-      const value = await storage.get(keyOf(id), { shared: true });
+    async get(id, options) {
+      const value = await storage.get(keyOf(id), { ...options, shared: true });
       return value === undefined ? undefined : unpackShared(value);
     },
     take: async (id) => unpackMaybe(await storage.take(keyOf(id))),

@@ -113,8 +113,9 @@ export function createEmbeddedStorage({
       await queue.write({ verb: 'put', key, value: toText(value), expiresAt, groups });
     },
 
-    async get(key, { shared = false } = {}) {
+    async get(key, { shared = false, once = false } = {}) {
       const row = isName(key) ? rowOf(key) : undefined;
+      if (!row && once && isName(key) && read(() => find.get(key))) await storage.delete(key);
       return row && (shared ? readShared(row.value) : parse(row.value));
     },
 

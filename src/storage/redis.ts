@@ -255,11 +255,15 @@ export async function createRedisStorage({
       await put(key, toText(value), options);
     },
 
-    async get(key, { shared = false } = {}) {
+    async get(key, { shared = false, once = false } = {}) {
       if (!isName(key)) return undefined;
-      return gate.pass(async () => {
+      return gate.pass(async (deadline) => {
         const raw = await ask(() => client.get(keyOfRecord(key)));
-        if (raw === null || !(await isThere(headerIn(raw)))) return undefined;
+        if (raw === null) return undefined;
+        if (!(await isThere(headerIn(raw)))) {
+          if (once) await remove(key, deadline);
+          return undefined;
+        }
         return shared ? readShared(textIn(raw)) : valueIn(raw);
       });
     },

@@ -29,6 +29,8 @@ export interface GetOptions {
    * made of it can be remembered under it.
    */
   shared?: boolean;
+  /** It works once: found expired, it is gone for good, even if the clock by which it has expired was wrong and is set back. */
+  once?: boolean;
 }
 
 export interface Entry {
