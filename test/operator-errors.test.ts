@@ -1,4 +1,5 @@
 /** What goes wrong says what was sent, what was expected, and which setting changes it. */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import {
   embeddedStore,
@@ -50,6 +51,35 @@ describe('an error', function () {
       .and.not.to.match(/(href|action|src)="https:\/\/evil/);
     const [line = '{}'] = linesOf(/redirect_uri_mismatch/);
     expect(JSON.parse(line).detail).to.contain('https://evil.example/').and.to.contain('Ledger');
+  });
+
+  it('of a redirect URI is a line of the log where no page says it: pushed, or sent with a code', async () => {
+    const { id, secret } = await app.client();
+    const headers = { authorization: `Basic ${btoa(`${id}:${secret}`)}` };
+    const send = (path: string, form: Record<string, string>) =>
+      fetch(`${server.url}${path}`, { method: 'POST', headers, body: new URLSearchParams(form) });
+    const pushed = {
+      client_id: id,
+      response_type: 'code',
+      scope: 'openid',
+      redirect_uri: `https://pushed.example/${id}`,
+    };
+    expect((await send('/identity/par', pushed)).status).to.equal(400);
+    const withCode = { grant_type: 'authorization_code', code: 'unknown', redirect_uri: `https://sent.example/${id}` };
+    expect((await send('/identity/token', withCode)).status).to.equal(400);
+    const lineOf = async (address: string) => {
+      let line: string | undefined;
+      while (line === undefined) {
+        await sleep(20);
+        [line] = linesOf(new RegExp(address));
+      }
+      return JSON.parse(line);
+    };
+    expect(await lineOf(pushed.redirect_uri))
+      .to.include({ client: id, msg: 'request refused' })
+      .and.to.have.property('detail')
+      .that.contains('redirect_uri');
+    expect(await lineOf(withCode.redirect_uri)).to.include({ client: id, msg: 'request refused' });
   });
 
   it('of a provider on a private address is one line of the log, with the address and the setting', async () => {

@@ -10,6 +10,7 @@ import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC, Session } from 'oidc-provider';
 import type { Logger } from 'pino';
 import type { Account } from '../accounts/account.ts';
+import { cleanLine } from '../accounts/text.ts';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
@@ -118,6 +119,19 @@ export function createEngine(options: EngineOptions): Engine {
     if (doubt !== undefined) log.info({ problem: doubt }, 'a sign-out that cannot be verified becomes a question');
   }
 
+  /** Where no page says it: what an app was refused, and the address that it sent, for whoever has to put it right. */
+  function noteRefusal({ oidc, status, state }: KoaContextWithOIDC): void {
+    if (status < 400 || status >= 500 || !AUTHENTICATED_ROUTES.has(oidc?.route ?? '')) return;
+    const {
+      error,
+      error_description: said,
+      error_detail: detail = said,
+    } = (state.failure ?? {}) as Partial<EngineError>;
+    const { redirect_uri: uri } = oidc.params ?? {};
+    const sent = typeof uri === 'string' ? { redirectUri: cleanLine(uri, 300) } : {};
+    log.info({ route: oidc.route, client: oidc.client?.clientId, code: error, detail, ...sent }, 'request refused');
+  }
+
   async function notePerson(ctx: KoaContextWithOIDC): Promise<void> {
     const { uid, accountId, destroyed } = (ctx.oidc?.session ?? {}) as Partial<Session> & { destroyed?: boolean };
     if (uid === undefined || accountId === undefined || destroyed) return;
@@ -153,6 +167,7 @@ export function createEngine(options: EngineOptions): Engine {
       await notePerson(context);
       await noteApp(context);
       await writeTrail(context, audit);
+      noteRefusal(context);
       if (isClientRefused(context)) await countRefusedClient(ctx);
       if (isToWait(ctx) && !ctx.response.get('Retry-After')) ctx.set('Retry-After', String(secondsToWait(ctx)));
     },
@@ -186,6 +201,9 @@ function throwFailure(ctx: Koa.Context): void {
   for (const name of ['Location', 'Set-Cookie']) ctx.remove(name);
   throw failure;
 }
+
+/** `error_detail` is not for the app. */
+type EngineError = Record<'error' | 'error_description' | 'error_detail', string | undefined>;
 
 const isToWait = ({ status }: Koa.Context) => status === 429 || status === 503;
 
