@@ -1,5 +1,6 @@
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { cleanLine } from '../accounts/text.ts';
+import { redirectUriFault } from '../clients/redirect-uri.ts';
 import type { ErrorAnswers } from '../http/errors.ts';
 import type { Views } from '../http/views.ts';
 import { type EnginePages, ROUTES } from '../oidc/provider.ts';
@@ -22,7 +23,11 @@ export function enginePages({ views, errors, findClient, findAccount }: EnginePa
     const sent = ctx.oidc.params?.redirect_uri;
     const client = name === 'InvalidRedirectUri' ? await clientOf(ctx) : undefined;
     if (typeof sent !== 'string' || !client) return undefined;
-    const uri = JSON.stringify(cleanLine(sent, 300));
+    // What no app could register may be there to be run: its scheme says enough.
+    const isOfNoApp = redirectUriFault(sent) === 'scheme';
+    const uri = isOfNoApp
+      ? `of the scheme ${URL.parse(sent)?.protocol.slice(0, -1)}`
+      : JSON.stringify(cleanLine(sent, 300));
     return `redirect_uri ${uri} is not registered for the app ${JSON.stringify(client.name)}; every character counts`;
   }
 
