@@ -13,26 +13,17 @@ import type Koa from 'koa';
 import { pino } from 'pino';
 import { createApp, openDirectory } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
+import { KIND_NAMES } from '../src/identity-providers/kinds/kinds.ts';
 import { createOrdersApi } from './api/server.ts';
 import { createExchangeApp } from './exchange-app/server.ts';
 import { createPartner } from './partner/server.ts';
 import { createSampleData, type SampleData } from './sample-data.ts';
-import { type SampleProviders, startSampleProviders } from './sample-providers.ts';
+import { SAMPLE_NAMES, type SampleProviders, startSampleProviders } from './sample-providers.ts';
 import { createSinglePageApp } from './single-page-app/server.ts';
 import { createWebApp } from './web-app/server.ts';
 
 /** Each takes a port: Latchkey the one in PORT, the others those after it. */
-const PARTS = [
-  'latchkey',
-  'webApp',
-  'singlePageApp',
-  'api',
-  'exchangeApp',
-  'partner',
-  'github',
-  'google',
-  'openid',
-] as const;
+const PARTS = ['latchkey', 'webApp', 'singlePageApp', 'api', 'exchangeApp', 'partner', ...KIND_NAMES] as const;
 type Part = (typeof PARTS)[number];
 
 /** `localhost` is both, and a browser asks the second one first. */
@@ -73,6 +64,10 @@ async function start(): Promise<void> {
   const partner = { issuer, baseUrl: urls.partner, api: `${urls.api}/orders`, ...data.partner };
   await serve(ports.partner, await createPartner(partner));
   console.log(overview({ urls, data, exchange, storeUrl: config.storeUrl }));
+}
+
+function oneOf(names: readonly string[]): string {
+  return new Intl.ListFormat('en-GB', { type: 'disjunction' }).format(names);
 }
 
 function mapParts<T>(toValue: (part: Part, index: number) => T): Record<Part, T> {
@@ -155,7 +150,7 @@ function overview({
     row(`${urls.latchkey}/account`, 'your account at Latchkey'),
     title('Sign in as'),
     ...data.people.map(({ email, password, role }) => row(email, `${password.padEnd(24)}${role}`)),
-    title('Or continue with GitHub, Google or Harbor ID, all of them fakes: no password, choose who to be'),
+    title(`Or continue with ${oneOf(SAMPLE_NAMES)}, all of them fakes: no password, choose who to be`),
     ...exchange.signIns.map(({ who, outcome }) => row(who, outcome)),
     title('Call the API as a script of Ben’s'),
     `  curl -H 'Authorization: Token ${data.api.personalToken}' ${urls.api}/orders`,

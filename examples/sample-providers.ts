@@ -1,12 +1,16 @@
 /**
- * Fake GitHub, Google and OpenID providers that people sign in with, where Ben, Cleo and Dora have accounts, and a server app that
- * exchanges the tokens Ben has there.
+ * A fake provider of each kind that people sign in with, where Ben, Cleo and Dora have accounts, and a server app that exchanges the
+ * tokens Ben has there.
  */
 import type { Directory } from '../src/app.ts';
+import type { NewIdentityProvider } from '../src/identity-providers/identity-providers.ts';
+import { KIND_NAMES, KINDS, type KindName } from '../src/identity-providers/kinds/kinds.ts';
+import type { FakePerson } from './fake-providers/fake-provider.ts';
 import { startFakeGitHub } from './fake-providers/github.ts';
+import { startFakeGitLab } from './fake-providers/gitlab.ts';
 import { startFakeOpenId } from './fake-providers/openid.ts';
 
-/** What Harbor Desk is called at all three, and what it proves that with. */
+/** What Harbor Desk is called at all of them, and what it proves that with. */
 const CLIENT_ID = 'harbor-desk';
 const CLIENT_SECRET = 'harbor-desk-secret';
 
@@ -32,46 +36,80 @@ export interface SampleProviders {
   signIns: { who: string; outcome: string }[];
 }
 
-type Ports = Record<'github' | 'google' | 'openid', number>;
+/** A fake provider that is running, and how it is set up here. */
+interface Sample {
+  people: FakePerson[];
+  settings: Omit<NewIdentityProvider, 'kind' | 'clientId' | 'clientSecret'>;
+  /** A token that a person has given to Harbor Desk. */
+  tokenOf(person: FakePerson): Promise<string> | string;
+}
 
-export async function startSampleProviders(directory: Directory, ports: Ports): Promise<SampleProviders> {
-  const apps = { [CLIENT_ID]: CLIENT_SECRET };
-  const github = await startFakeGitHub(apps, ports.github);
-  const googleIs = { name: 'Fake Google', issuer: 'https://accounts.google.com' };
-  const google = await startFakeOpenId({ apps, ...googleIs, port: ports.google });
-  const openid = await startFakeOpenId({ apps, name: 'Harbor ID', port: ports.openid });
-  for (const { people } of [github, google, openid]) people.push(BEN, CLEO, DORA);
+const APPS = { [CLIENT_ID]: CLIENT_SECRET };
+const inADay = () => Math.floor(Date.now() / 1000) + DAY;
 
+/** One of each kind. */
+const SAMPLES = {
+  async github(port) {
+    const { url, people, issue } = await startFakeGitHub(APPS, port);
+    const settings = { id: 'github', baseUrl: url, newPeople: { policy: 'pending' } } as const;
+    return { people, settings, tokenOf: (person) => issue(person, CLIENT_ID) };
+  },
+  async gitlab(port) {
+    const { url, people, issue } = await startFakeGitLab({ apps: APPS, port });
+    const settings = { id: 'gitlab', baseUrl: url, newPeople: { policy: 'pending' } } as const;
+    return { people, settings, tokenOf: (person) => issue(person, CLIENT_ID, { expiresIn: DAY }) };
+  },
+  async google(port) {
+    const google = { name: 'Fake Google', issuer: 'https://accounts.google.com' };
+    const { url, people, idToken } = await startFakeOpenId({ apps: APPS, ...google, port });
+    const settings = { id: 'google', baseUrl: url, newPeople: { policy: 'active' } } as const;
+    return { people, settings, tokenOf: (person) => idToken(person, CLIENT_ID, { exp: inADay() }) };
+  },
+  async oidc(port) {
+    const { url, people, accessToken } = await startFakeOpenId({ apps: APPS, name: 'Harbor ID', port });
+    const settings = { id: 'openid', name: 'Harbor ID', issuer: url };
+    return { people, settings, tokenOf: (person) => accessToken(person, CLIENT_ID, { exp: inADay() }) };
+  },
+} as const satisfies Record<KindName, (port: number) => Promise<Sample>>;
+
+/** What they are called, in words. */
+export const SAMPLE_NAMES = KIND_NAMES.map((kind) => KINDS[kind].brand ?? 'Harbor ID');
+
+export async function startSampleProviders(
+  directory: Directory,
+  ports: Record<KindName, number>,
+): Promise<SampleProviders> {
   const { identityProviders } = directory;
-  const own = { clientId: CLIENT_ID, clientSecret: CLIENT_SECRET };
-  const pending = { newPeople: { policy: 'pending' } } as const;
-  await identityProviders.create({ id: 'github', kind: 'github', baseUrl: github.url, ...own, ...pending });
-  const active = { newPeople: { policy: 'active' } } as const;
-  await identityProviders.create({ id: 'google', kind: 'google', baseUrl: google.url, ...own, ...active });
-  await identityProviders.create({ id: 'openid', kind: 'oidc', name: 'Harbor ID', issuer: openid.url, ...own });
-
-  const appTokens = await registerServerApp(directory);
-  await linkBen(directory, Object.keys(appTokens));
-  const exp = Math.floor(Date.now() / 1000) + DAY;
+  const samples: Sample[] = [];
+  for (const kind of KIND_NAMES) {
+    const sample: Sample = await SAMPLES[kind](ports[kind]);
+    sample.people.push(BEN, CLEO, DORA);
+    await identityProviders.create({ kind, clientId: CLIENT_ID, clientSecret: CLIENT_SECRET, ...sample.settings });
+    samples.push(sample);
+  }
+  const ids = samples.map(({ settings }) => settings.id);
+  const appTokens = await registerServerApp(directory, ids);
+  await linkBen(directory, ids);
   return {
     appTokens,
-    people: [
-      { provider: 'github', token: github.issue(BEN, CLIENT_ID) },
-      { provider: 'google', token: await google.idToken(BEN, CLIENT_ID, { exp }) },
-      { provider: 'openid', token: openid.accessToken(BEN, CLIENT_ID, { exp }) },
-    ],
+    people: await Promise.all(
+      samples.map(async ({ settings, tokenOf }) => ({ provider: settings.id, token: await tokenOf(BEN) })),
+    ),
     signIns: [
-      { who: 'Ben', outcome: 'is linked at all three, and is signed in' },
+      { who: 'Ben', outcome: 'is linked at all of them, and is signed in' },
       { who: 'Cleo', outcome: 'has an account with that e-mail: her password links it' },
-      { who: 'Dora', outcome: 'is new: Google makes her an account, GitHub one to approve, Harbor ID none' },
+      { who: 'Dora', outcome: 'is new: Google makes her an account, GitHub and GitLab one to approve, Harbor ID none' },
     ],
   };
 }
 
-async function registerServerApp({ clients, appTokens }: Directory): Promise<Record<string, string>> {
+async function registerServerApp(
+  { clients, appTokens }: Directory,
+  identityProviderIds: string[],
+): Promise<Record<string, string>> {
   const { client } = await clients.create({ name: 'Harbor Desk', permissions: ['orders.read'] });
   const made: Record<string, string> = {};
-  for (const identityProviderId of ['github', 'google', 'openid'])
+  for (const identityProviderId of identityProviderIds)
     made[identityProviderId] = (await appTokens.create({ clientId: client.id, identityProviderId })).token;
   return made;
 }

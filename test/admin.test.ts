@@ -752,13 +752,22 @@ onEachEngine((openStore) => {
     });
 
     it('is tested, which says which setting is wrong', async () => {
-      const { github, google, openid } = fakes;
+      const { github, gitlab, google, openid } = fakes;
+      const lab = { kind: 'gitlab', base_url: gitlab.url };
       const corp = { kind: 'oidc', issuer: openid.url, client_id: OWN };
       const trials: [fields: Fields, finding: RegExp][] = [
         [{ ...hub, base_url: github.url }, /It knows the client ID and the secret/],
         [{ ...hub, base_url: github.url, client_secret: 'wrong' }, /refuses the client ID or the secret/],
         [{ ...hub, base_url: 'http://10.0.0.1' }, /private network/],
         [{ ...hub, base_url: 'http://localhost:1' }, /Nothing answers at this address/],
+        [{ ...lab, client_id: OWN, client_secret: SECRET }, /It knows the client ID and the secret/],
+        [{ ...lab, client_id: OWN, client_secret: 'wrong' }, /refuses the client ID or the secret/],
+        [lab, /were not tried/],
+        [{ ...lab, base_url: `${gitlab.url}/elsewhere` }, /is no identity provider/],
+        [
+          { ...lab, base_url: github.url, client_id: OWN, client_secret: SECRET },
+          /refuses the client ID|is no identity provider/,
+        ],
         [{ kind: 'google', base_url: google.url }, /Its keys can be read/],
         [{ ...corp, client_secret: SECRET }, /It knows the client ID and the secret/],
         [{ ...corp, client_secret: 'wrong' }, /refuses the client ID or the secret/],

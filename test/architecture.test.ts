@@ -251,6 +251,16 @@ describe('a kind of identity providers', () => {
     expect([optional, 'address' in kind]).to.deep.equal([[], false]);
   });
 
+  it('is in the docs: how people sign in with it, and what an app may send of it', () => {
+    const [signIn, exchange] = ['sign-in-with-github', 'exchange-a-provider-token'].map((page) =>
+      readFileSync(`docs/${page}.md`, 'utf8'),
+    );
+    for (const name of KIND_NAMES) {
+      expect(signIn).to.contain(`--kind ${name} `);
+      expect(exchange).to.contain(`\n| \`${name}\` `);
+    }
+  });
+
   it('has words for the form in every language', () => {
     for (const locale of listed('views/locales')) {
       const { admin } = JSON.parse(readFileSync(locale, 'utf8'));

@@ -55,6 +55,7 @@ describe('the demo', function () {
   it('signs Ben in with each fake provider, asks Cleo for her password and makes Dora an account', async () => {
     for (const [provider, who, title] of [
       ['GitHub', 'Ben Okafor', 'Ben Okafor'],
+      ['GitLab', 'Ben Okafor', 'Ben Okafor'],
       ['Google', 'Ben Okafor', 'Ben Okafor'],
       ['Harbor ID', 'Ben Okafor', 'Ben Okafor'],
       ['GitHub', 'Cleo Marsh', 'Link GitHub to your account'],
@@ -141,7 +142,7 @@ describe('the demo', function () {
 
   it('exchanges the tokens that a person has elsewhere, by the commands that it prints', async () => {
     const calls = [...demo.printed.matchAll(/-d provider=(\w+) -d providerToken=(\S+) (\S+)/g)];
-    expect(calls.map(([, provider]) => provider)).to.deep.equal(['github', 'google', 'openid']);
+    expect(calls.map(([, provider]) => provider)).to.deep.equal(['github', 'gitlab', 'google', 'openid']);
     for (const [, provider = '', providerToken = '', url = ''] of calls) {
       const body = new URLSearchParams({ provider, providerToken });
       const orders = await fetch(url, { method: 'POST', body });

@@ -75,10 +75,11 @@ describe('an identity provider that', function () {
     it(`${trouble} is out of reach, which says nothing about a token`, async () => {
       const person = fakePerson();
       await linkedAccount(app.directory, person);
-      const { github, google, openid } = fakes;
-      for (const fake of [github, google, openid]) fake.misbehave = listener;
+      const { github, gitlab, google, openid } = fakes;
+      for (const fake of [github, gitlab, google, openid]) fake.misbehave = listener;
       await Promise.all([
         expectUnavailable('github', github.issue(person, OWN)),
+        expectUnavailable('gitlab', gitlab.issue(person, OWN)),
         expectUnavailable('google', await google.idToken(person, OWN)),
         expectUnavailable('openid', await openid.idToken(person, OWN)),
         expectUnavailable('openid', openid.accessToken(person, OWN)),

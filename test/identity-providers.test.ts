@@ -34,6 +34,8 @@ onEachEngine((openStore) => {
         [{ ...hub, id: 'a b' }, 'id'],
         [{ id: 'x', kind: 'github', clientSecret: 'b' }, 'client_id'],
         [{ id: 'x', kind: 'github', clientId: 'a' }, 'client_secret'],
+        [{ id: 'x', kind: 'gitlab', issuer: 'https://x.example' }, 'issuer'],
+        [{ id: 'x', kind: 'gitlab', clientSecret: 'b' }, 'client_id'],
         [{ id: 'x', kind: 'oidc' }, 'issuer'],
         [{ id: 'x', kind: 'oidc', issuer: 'https://user:pw@x.example' }, 'issuer'],
         [{ id: 'x', kind: 'oidc', issuer: 'https://x.example?a=b' }, 'issuer'],
@@ -47,6 +49,7 @@ onEachEngine((openStore) => {
       expect((await identityProviders.list()).map(({ id }) => id)).to.deep.equal([
         'github',
         'github-other',
+        'gitlab',
         'google',
         'openid',
       ]);

@@ -23,7 +23,7 @@ onEachEngine((openStore) => {
     [store, providers] = await Promise.all([openStore(), startProviders()]);
     app = await startApp(store, FAKES_ALLOWED);
     await providers.register(app.directory);
-    for (const id of ['github', 'google', 'openid'])
+    for (const id of ['github', 'gitlab', 'google', 'openid'])
       await app.directory.identityProviders.update(id, { newPeople: { policy: 'active' } });
   });
   afterEach(() => {

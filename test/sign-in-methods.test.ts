@@ -116,7 +116,7 @@ onEachEngine((openStore) => {
 
   it('links each provider: it signs in at once, in another process too; a mail and an event say so', async () => {
     const somebody = await signedIn();
-    for (const provider of ['github', 'google', 'openid'] as const) {
+    for (const provider of ['github', 'gitlab', 'google', 'openid'] as const) {
       const person = providers.somebody();
       await link(somebody.browser, person, provider);
       expect(
@@ -135,6 +135,7 @@ onEachEngine((openStore) => {
     const somebody = await signedIn();
     for (const [provider, prompt] of [
       ['github', 'select_account'],
+      ['gitlab', null],
       ['google', 'select_account'],
       ['openid', null],
     ]) {

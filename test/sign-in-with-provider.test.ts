@@ -1,4 +1,4 @@
-/** Signing in with GitHub, Google and an OpenID provider, and what becomes of people who come from there. */
+/** Signing in with GitHub, GitLab, Google and an OpenID provider, and what becomes of people who come from there. */
 import { mock } from 'node:test';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
@@ -20,8 +20,14 @@ import {
   startProviders,
 } from './support/provider-sign-in.ts';
 
-const IDS: readonly ProviderId[] = ['github', 'google', 'openid'];
-const NAMES = { github: 'GitHub', google: 'Google', openid: 'Acme' };
+const IDS: readonly ProviderId[] = ['github', 'gitlab', 'google', 'openid'];
+const NAMES = { github: 'GitHub', gitlab: 'GitLab', google: 'Google', openid: 'Acme' };
+const SCOPES = {
+  github: 'user:email',
+  gitlab: 'read_user',
+  google: 'openid profile email',
+  openid: 'openid profile email',
+};
 
 /** Who signs in with what at an app's request. */
 interface Visit {
@@ -48,7 +54,7 @@ onEachEngine((openStore) => {
   });
   afterEach(() => {
     mock.timers.reset();
-    for (const fake of [providers.github, providers.google, providers.openid]) fake.misbehave = undefined;
+    for (const id of IDS) providers[id].misbehave = undefined;
     providers.openid.otherwise = {};
   });
   after(async () => {
@@ -177,8 +183,8 @@ onEachEngine((openStore) => {
           const { searchParams } = await goThere(visitor, await openLogin(visitor), provider);
           expect(searchParams.get('redirect_uri')).to.equal(`${app.issuer}/interaction/callback/${provider}`);
           expect(searchParams.get('code_challenge_method')).to.equal('S256');
-          expect(searchParams.get('scope')).to.equal(provider === 'github' ? 'user:email' : 'openid profile email');
-          const secrets = ['state', 'code_challenge', ...(provider === 'github' ? [] : ['nonce'])];
+          expect(searchParams.get('scope')).to.equal(SCOPES[provider]);
+          const secrets = ['state', 'code_challenge', ...(SCOPES[provider].includes('openid') ? ['nonce'] : [])];
           for (const name of secrets) {
             expect(searchParams.get(name)).to.match(/^[\w-]{43}$/);
             expect(seen.has(searchParams.get(name))).to.equal(false);
@@ -445,6 +451,7 @@ onEachEngine((openStore) => {
       const { identityProviders, audit } = app.directory;
       for (const [id, kind] of [
         ['hub4', { kind: 'github', baseUrl: providers.github.url }],
+        ['lab4', { kind: 'gitlab', baseUrl: providers.gitlab.url }],
         ['corp4', { kind: 'oidc', issuer: providers.openid.url }],
       ] as const) {
         const own = { clientId: 'latchkey-there', clientSecret: 'wrong' };
@@ -455,7 +462,7 @@ onEachEngine((openStore) => {
         expect(landing.response?.status).to.equal(400);
         const [event] = (await audit.list({ limit: 1 })).events;
         expect(event?.detail?.identity_provider).to.equal(id);
-        expect(event?.detail?.problem).to.match(id === 'corp4' ? /invalid_client/ : /access_token/);
+        expect(event?.detail?.problem).to.match(id === 'hub4' ? /access_token/ : /invalid_client/);
         await identityProviders.remove(id);
       }
     });
@@ -497,13 +504,13 @@ onEachEngine((openStore) => {
         expect(await eventsOf(id, 'sign_in')).to.deep.equal([]);
       });
 
-      it(`with ${name} is not done by GitHub or Google, which cannot`, async () => {
+      it(`with ${name} is not done by GitHub, GitLab or Google, which cannot`, async () => {
         const { url } = await flows.start({ client, params });
         const visitor = browser();
         const login = await openLogin(visitor, url);
         expect(login.text).to.contain('Continue with Acme').and.not.to.contain('Continue with GitHub');
-        expect(login.text).to.contain('GitHub and Google cannot be asked for that');
-        for (const identity_provider of ['github', 'google']) {
+        expect(login.text).to.contain('GitHub, GitLab, and Google cannot be asked for that');
+        for (const identity_provider of ['github', 'gitlab', 'google']) {
           const { response } = await visitor.submit(actionOf(login, 'provider'), { identity_provider });
           expect(response?.status).to.equal(400);
         }

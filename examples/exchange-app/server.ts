@@ -1,5 +1,5 @@
 /**
- * A server app whose users have a token of GitHub, Google or an OpenID provider: it swaps that for an access token of Latchkey, and calls
+ * A server app whose users have a token of GitHub, GitLab, Google or an OpenID provider: it swaps that for an access token of Latchkey, and calls
  * an API with it. Everything there is to it is `exchange` below.
  *
  * Run by itself: LATCHKEY=http://localhost:3000 APP_TOKEN=lk_app_… API=http://localhost:4000/orders node examples/exchange-app/server.ts

@@ -27,7 +27,7 @@ import {
   startProviders,
 } from '../support/provider-sign-in.ts';
 
-const IDS: readonly ProviderId[] = ['github', 'google', 'openid'];
+const IDS: readonly ProviderId[] = ['github', 'gitlab', 'google', 'openid'];
 
 onEachEngine((openStore) => {
   describe('an answer of an identity provider', function () {
@@ -127,7 +127,7 @@ onEachEngine((openStore) => {
       const known = browser();
       await known.submit((await openLogin(known)).url.pathname, { email, password });
       expect((await known.open(back.href)).response?.status).to.equal(400);
-      expect(await linksOf(await directory.accounts.find(email))).to.equal(3);
+      expect(await linksOf(await directory.accounts.find(email))).to.equal(IDS.length);
       expect((await visitor.open(back.href)).url.pathname).to.equal('/account');
     });
 
@@ -175,7 +175,8 @@ onEachEngine((openStore) => {
       for (const [asked, other] of [
         ['github', 'openid'],
         ['openid', 'google'],
-        ['google', 'github'],
+        ['google', 'gitlab'],
+        ['gitlab', 'github'],
       ] as const) {
         const { visitor, login, back } = await sentBack(there, asked);
         for (const path of ['/interaction/callback/', `${login.url.pathname}/callback/`]) {

@@ -2,6 +2,7 @@
 import { randomInt } from 'node:crypto';
 import type { FakePerson } from '../../examples/fake-providers/fake-provider.ts';
 import { type FakeGitHub, startFakeGitHub } from '../../examples/fake-providers/github.ts';
+import { type FakeGitLab, startFakeGitLab } from '../../examples/fake-providers/gitlab.ts';
 import { type FakeOpenId, startFakeOpenId } from '../../examples/fake-providers/openid.ts';
 import type { Directory } from '../../src/app.ts';
 import { fixtures, type TestClient } from './app.ts';
@@ -24,24 +25,27 @@ export interface Kind {
 
 export interface Fakes {
   github: FakeGitHub;
+  gitlab: FakeGitLab;
   google: FakeOpenId;
   openid: FakeOpenId;
   kinds: Record<string, Kind>;
-  /** Registers the three, under their names and, for what GitHub calls another app, `github-other`. */
+  /** Registers the four, under their names and, for what GitHub calls another app, `github-other`. */
   register(directory: Directory): Promise<void>;
   close(): Promise<void>;
 }
 
 export async function startFakes(): Promise<Fakes> {
   const apps = { [OWN]: 'own-secret', [OTHER]: 'other-secret', [FOREIGN]: 'foreign-secret' };
-  const [github, google, openid] = await Promise.all([
+  const [github, gitlab, google, openid] = await Promise.all([
     startFakeGitHub(apps),
+    startFakeGitLab({ apps }),
     startFakeOpenId({ issuer: 'https://accounts.google.com' }),
     startFakeOpenId({ apps }),
   ]);
   const past = () => Math.floor(Date.now() / 1000) - 10;
   return {
     github,
+    gitlab,
     google,
     openid,
     kinds: {
@@ -49,6 +53,11 @@ export async function startFakes(): Promise<Fakes> {
         provider: 'github',
         issue: async (person, clientId) => github.issue(person, clientId),
         issueExpired: async (person, clientId) => github.issue(person, clientId, { expiresAt: '2020-01-01T00:00:00Z' }),
+      },
+      'a token of GitLab': {
+        provider: 'gitlab',
+        issue: async (person, clientId) => gitlab.issue(person, clientId),
+        issueExpired: async (person, clientId) => gitlab.issue(person, clientId, { expiresIn: -10 }),
       },
       'an ID token of Google': {
         provider: 'google',
@@ -70,12 +79,13 @@ export async function startFakes(): Promise<Fakes> {
       const hub = { kind: 'github', baseUrl: github.url } as const;
       await identityProviders.create({ ...hub, id: 'github', clientId: OWN, clientSecret: 'own-secret' });
       await identityProviders.create({ ...hub, id: 'github-other', clientId: OTHER, clientSecret: 'other-secret' });
+      await identityProviders.create({ id: 'gitlab', kind: 'gitlab', baseUrl: gitlab.url });
       await identityProviders.create({ id: 'google', kind: 'google', baseUrl: google.url });
       const issuer = openid.url;
       await identityProviders.create({ id: 'openid', kind: 'oidc', issuer, clientId: OWN, clientSecret: 'own-secret' });
     },
     async close() {
-      await Promise.all([github.close(), google.close(), openid.close()]);
+      await Promise.all([github, gitlab, google, openid].map((fake) => fake.close()));
     },
   };
 }
@@ -90,7 +100,7 @@ export async function exchangingApp(directory: Directory, providerClientId = OWN
   const client = await fixtures(directory).client({ name: 'Server app', permissions: ['tokens'] });
   const tokens: ExchangingApp['tokens'] = {};
   const github = providerClientId === OTHER ? 'github-other' : 'github';
-  for (const identityProviderId of [github, 'google', 'openid']) {
+  for (const identityProviderId of [github, 'gitlab', 'google', 'openid']) {
     const wanted = { clientId: client.id, identityProviderId, providerClientIds: [providerClientId] };
     const { token, record } = await directory.appTokens.create(wanted);
     tokens[identityProviderId === github ? 'github' : identityProviderId] = { id: record.id, token };
@@ -107,7 +117,7 @@ export function fakePerson(person: Partial<FakePerson> = {}): FakePerson {
 /** An account of that person, linked to every provider. */
 export async function linkedAccount(directory: Directory, person: FakePerson, account = {}): Promise<{ id: string }> {
   const { id } = await fixtures(directory).person(account);
-  for (const identityProviderId of ['github', 'github-other', 'google', 'openid'])
+  for (const identityProviderId of ['github', 'github-other', 'gitlab', 'google', 'openid'])
     await directory.links.add({ identityProviderId, subject: person.subject, accountId: id });
   return { id };
 }

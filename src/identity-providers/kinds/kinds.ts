@@ -1,10 +1,11 @@
 /** The kinds of identity providers, in the order in which they are offered. Their names are stored with each provider. */
 import { github } from './github.ts';
+import { gitlab } from './gitlab.ts';
 import { google } from './google.ts';
 import type { Kind, SettingName } from './kind.ts';
 import { oidc } from './oidc.ts';
 
-export const KINDS = { github, google, oidc } as const satisfies Record<string, Kind>;
+export const KINDS = { github, gitlab, google, oidc } as const satisfies Record<string, Kind>;
 
 export type KindName = keyof typeof KINDS;
 
