@@ -12,7 +12,7 @@ import {
 } from 'openid-client';
 import type { OutboundInit } from '../http/outbound.ts';
 import type { ProviderClient } from './circuit-breaker.ts';
-import type { ConnectionTestOptions } from './kinds/kind.ts';
+import type { ProviderAccess } from './kinds/kind.ts';
 import type { UpstreamProfile } from './upstream-profile.ts';
 
 /** What a sign-in there is told apart by: all of it random, made for this one, and known to no one else but `state`. */
@@ -53,11 +53,9 @@ export interface CodeFlow {
   redeem(callback: URL, expected: Unguessable): Promise<SignedIn>;
 }
 
-export type CodeFlowOptions = ConnectionTestOptions;
-
 export async function configure(
   server: ServerMetadata,
-  { identityProvider, secret, ask }: CodeFlowOptions,
+  { identityProvider, secret, ask }: ProviderAccess,
 ): Promise<Configuration> {
   const auth = clientAuth(server, (await secret()) ?? '');
   const configuration = new Configuration(server, identityProvider.clientId ?? '', undefined, auth);

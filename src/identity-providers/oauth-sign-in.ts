@@ -1,6 +1,7 @@
 /** Signing in by plain OAuth 2 (RFC 6749 §4.1) with PKCE, at a provider whose API says who has a token. */
 import { authorizationCodeGrant, buildAuthorizationUrl, calculatePKCECodeChallenge } from 'openid-client';
-import { type CodeFlow, type CodeFlowOptions, configure, type SignedIn } from './oauth-client.ts';
+import type { ProviderAccess } from './kinds/kind.ts';
+import { type CodeFlow, configure, type SignedIn } from './oauth-client.ts';
 
 export interface OAuthRules {
   /** What the provider calls itself, where it says so in its answers (RFC 9207). */
@@ -14,7 +15,7 @@ export interface OAuthRules {
   askWho(token: string): Promise<SignedIn>;
 }
 
-export function createOAuthSignIn(options: CodeFlowOptions, rules: OAuthRules): CodeFlow {
+export function createOAuthSignIn(options: ProviderAccess, rules: OAuthRules): CodeFlow {
   const server = {
     issuer: rules.issuer,
     authorization_endpoint: rules.authorizationEndpoint,

@@ -2,7 +2,7 @@
 import { z } from 'zod';
 import { basicAuthorization } from './client-authentication.ts';
 import { keySetIn } from './id-token.ts';
-import { type ConnectionTestOptions, type Finding, NO_TOKEN } from './kinds/kind.ts';
+import { type Finding, NO_TOKEN, type ProviderAccess } from './kinds/kind.ts';
 
 const Metadata = z.object({
   issuer: z.string(),
@@ -14,7 +14,7 @@ type Metadata = z.infer<typeof Metadata>;
 
 /** @param expected Where the metadata are found, and what they must call the issuer if there is but one. */
 export async function* testOpenIdConnection(
-  options: ConnectionTestOptions,
+  options: ProviderAccess,
   { address, issuer }: { address: string; issuer?: string },
 ): AsyncGenerator<Finding> {
   const { ask } = options;
@@ -33,7 +33,7 @@ export async function* testOpenIdConnection(
 
 /** Credentials are proven where tokens are, or else codes. */
 async function testCredentials(
-  { identityProvider, ask, secret: secretOf }: ConnectionTestOptions,
+  { identityProvider, ask, secret: secretOf }: ProviderAccess,
   { introspection_endpoint: introspection, token_endpoint: token }: Metadata,
 ): Promise<Finding> {
   const secret = await secretOf();

@@ -11,7 +11,8 @@ import { z } from 'zod';
 import { cachedDocument } from './cached-document.ts';
 import type { ProviderClient } from './circuit-breaker.ts';
 import { ID_TOKEN_ALGORITHMS } from './id-token.ts';
-import { type CodeFlow, type CodeFlowOptions, configure, type SignInRequest } from './oauth-client.ts';
+import type { ProviderAccess } from './kinds/kind.ts';
+import { type CodeFlow, configure, type SignInRequest } from './oauth-client.ts';
 import { ProviderUnavailable } from './token-verifier.ts';
 import { isWhole, profileIn } from './upstream-profile.ts';
 
@@ -37,7 +38,7 @@ export interface OpenIdRules {
   chooseAccount: Record<string, string>;
 }
 
-export function createOpenIdSignIn(options: CodeFlowOptions, rules: OpenIdRules): CodeFlow {
+export function createOpenIdSignIn(options: ProviderAccess, rules: OpenIdRules): CodeFlow {
   const { identityProvider, ask } = options;
   const { address, issuers } = rules;
   const client = cachedDocument(async () => configure(await discover(ask, { address, issuers }), options));

@@ -1,5 +1,5 @@
 import type { ProviderClient } from '../circuit-breaker.ts';
-import type { CodeFlow, CodeFlowOptions } from '../oauth-client.ts';
+import type { CodeFlow } from '../oauth-client.ts';
 import type { TokenVerifier } from '../token-verifier.ts';
 
 /**
@@ -25,9 +25,9 @@ export interface Kind {
   address(settings: ProviderSettings): string;
   createVerifier(options: VerifierOptions): TokenVerifier;
   /** Loads what signing in needs, which takes memory that many servers never need. */
-  createCodeFlow(options: CodeFlowOptions): Promise<CodeFlow>;
+  createCodeFlow(options: ProviderAccess): Promise<CodeFlow>;
   /** Asks what a person's token would make us ask, with a token that no one has. */
-  testConnection(options: ConnectionTestOptions): AsyncIterable<Finding>;
+  testConnection(options: ProviderAccess): AsyncIterable<Finding>;
 }
 
 /** What of an identity provider its kind looks at. */
@@ -45,11 +45,12 @@ export type Setting =
   | { use: 'optional'; example?: string }
   | { use: 'unused'; because: string };
 
-export interface VerifierOptions extends ConnectionTestOptions {
+export interface VerifierOptions extends ProviderAccess {
   now: () => number;
 }
 
-export interface ConnectionTestOptions {
+/** One provider, as far as its kind may know it, and a way to ask it. */
+export interface ProviderAccess {
   identityProvider: ProviderSettings;
   /** The secret that goes with the client id. */
   secret: () => Promise<string | undefined>;
