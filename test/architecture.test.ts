@@ -11,7 +11,7 @@ import { KIND_NAMES, KINDS } from '../src/identity-providers/kinds/kinds.ts';
 
 /** Lowest first. A file imports from its own folder and from earlier rows; the others in its row are strangers. */
 const rows = [
-  ['email.ts', 'errors.ts', 'clock.ts'],
+  ['email.ts', 'errors.ts', 'clock.ts', 'time-zone.ts'],
   ['config.ts'],
   ['input.ts'],
   ['storage'],

@@ -499,12 +499,12 @@ describe('mail', () => {
       store = await openEmbeddedStore();
     });
 
-    async function deliveredAs(locale: string | undefined, notices: Notice[]) {
+    async function deliveredAs(locale: string | undefined, notices: Notice[], zoneinfo?: string) {
       const smtp = await server();
       const sender = await post({ smtpUrl: smtp.url });
       for (const notice of notices) {
         const before = smtp.received.length;
-        await sender.send({ to: 'pat@example.com', locale, notice });
+        await sender.send({ to: 'pat@example.com', locale, zoneinfo, notice });
         await until(() => smtp.received.length > before);
       }
       return smtp.received;
@@ -590,6 +590,17 @@ describe('mail', () => {
         }
       });
     }
+
+    for (const [zoneinfo, moment] of [
+      ['Asia/Tokyo', '15 January 2027 at 17:00 GMT+9'],
+      ['America/New_York', '15 January 2027 at 03:00 GMT-5'],
+      ['Nowhere/Atlantis', '15 January 2027 at 08:00 UTC'],
+    ] as const)
+      it(`says times as in ${zoneinfo}`, async () => {
+        const [mail] = await deliveredAs('en', NOTICES.slice(0, 1), zoneinfo);
+        expect(mail?.text).to.contain(`When: ${moment}`);
+        expect(mail?.html).to.contain(moment);
+      });
 
     it('repeats what people chose to the letter, and gives it no power', async () => {
       const nasty = 'x\r\nBcc: eve@example.com\r\n\r\n<b>&"B"</b> {{to}} $t(mail.never) <%= it.to %> \u202eltr\ud800';

@@ -1,7 +1,7 @@
 /** The form of a profile: which of the standard claims (OIDC Core §5.1) people say of themselves here, and what is wrong with it. */
 import { z } from 'zod';
 import { type Account, Profile } from '../accounts/account.ts';
-import { isTimeZone } from '../console/when.ts';
+import { isTimeZone } from '../time-zone.ts';
 
 /** Fields of the form, as they are spelled on the wire, and the claim each is. */
 const CLAIMS = {

@@ -19,8 +19,9 @@ export interface TokenMailsOptions {
 export function createTokenMails({ send, findAccount, deviceInWords }: TokenMailsOptions) {
   return async function tell(news: TokenNews): Promise<void> {
     const account = await findAccount(news.token.accountId);
-    if (account?.email)
-      await send({ to: account.email, locale: account.locale, notice: noticeOf(news, deviceInWords) });
+    if (!account?.email) return;
+    const { email: to, locale, zoneinfo } = account;
+    await send({ to, locale, zoneinfo, notice: noticeOf(news, deviceInWords) });
   };
 }
 

@@ -8,19 +8,24 @@ import ejs from 'ejs';
 import i18next from 'i18next';
 import Backend from 'i18next-fs-backend';
 import type Koa from 'koa';
+import { isTimeZone } from '../time-zone.ts';
 import type { Assets } from './assets.ts';
 import { LOCALES, type Locale, localeNamed, localeOf } from './locale.ts';
+
+/** Who reads what is not asked for by a browser. */
+export interface Reader {
+  /** Language tag (BCP 47). */
+  locale?: string | undefined;
+  /** A name of the IANA database; times are in UTC when absent. */
+  zoneinfo?: string | undefined;
+}
 
 export interface Views {
   readonly locales: readonly string[];
   /** Answers with views/<name>.ejs. Keeps the status; pages are never stored. */
   render(ctx: Koa.Context, name: string, data?: Record<string, unknown>): Promise<void>;
   /** views/<name>.ejs outside any request and any layout, with the title it gave itself; for mails. */
-  compose(
-    name: string,
-    languageTag: string | undefined,
-    data: Record<string, unknown>,
-  ): { title: string; content: string };
+  compose(name: string, reader: Reader, data: Record<string, unknown>): { title: string; content: string };
 }
 
 type Template = (data: Record<string, unknown>) => string;
@@ -44,14 +49,14 @@ export async function createViews({ directory, assets }: { directory: string; as
     return found;
   }
 
-  function helpersIn(locale: Locale) {
+  function helpersIn(locale: Locale, zoneinfo?: string) {
     return {
       t: catalogue.getFixedT(locale),
       locale,
       dir: catalogue.dir(locale),
       asset: assets.url,
       hasKey: (key: string) => catalogue.exists(key, { lng: locale }),
-      moment: (seconds: number) => inWords(seconds, locale),
+      moment: (seconds: number) => inWords(seconds, locale, zoneinfo),
       page: { title: undefined },
     };
   }
@@ -59,8 +64,8 @@ export async function createViews({ directory, assets }: { directory: string; as
   return {
     locales: LOCALES,
 
-    compose(name, languageTag, data) {
-      const helpers = helpersIn(localeNamed(languageTag) ?? LOCALES[0]);
+    compose(name, { locale, zoneinfo }, data) {
+      const helpers = helpersIn(localeNamed(locale) ?? LOCALES[0], zoneinfo);
       const content = template(name)({ ...data, ...helpers });
       return { title: String(helpers.page.title ?? ''), content };
     },
@@ -78,11 +83,13 @@ export async function createViews({ directory, assets }: { directory: string; as
   };
 }
 
-/** A moment for people of any time zone, such as `15 January 2027 at 08:00 UTC`. */
-function inWords(seconds: number, locale: Locale): string {
+/** A moment that names its time zone, such as `15 January 2027 at 08:00 UTC`. */
+function inWords(seconds: number, locale: Locale, zoneinfo: string | undefined): string {
   const language = locale === 'en' ? 'en-GB' : locale;
-  const format = new Intl.DateTimeFormat(language, { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' });
-  return `${format.format(seconds * 1000)} UTC`;
+  const timeZone = isTimeZone(zoneinfo) ? zoneinfo : 'UTC';
+  const format = new Intl.DateTimeFormat(language, { dateStyle: 'long', timeStyle: 'short', timeZone });
+  const zone = new Intl.DateTimeFormat(language, { timeZone, timeZoneName: 'short' }).formatToParts(seconds * 1000);
+  return `${format.format(seconds * 1000)} ${zone.find(({ type }) => type === 'timeZoneName')?.value}`;
 }
 
 /** Every template by its path without `.ejs`, compiled before the first request. */

@@ -94,7 +94,8 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
       ...(isIP(address) ? { address } : {}),
       ...(device ? { device } : {}),
     };
-    await send({ to: account.email, locale: account.locale, notice });
+    const { email: to, locale, zoneinfo } = account;
+    await send({ to, locale, zoneinfo, notice });
   }
 
   /** @throws {AppError} as `unlink` does. */

@@ -28,12 +28,18 @@ export interface ToCompose {
   to: string;
   /** Language tag (BCP 47) of the recipient. */
   locale?: string | undefined;
+  /** Their time zone (IANA database); UTC when absent. */
+  zoneinfo?: string | undefined;
   notice: Notice;
 }
 
 export interface ComposerOptions {
   /** Renders a view outside any request: the title it gave itself, and its content. */
-  view(name: string, locale: string | undefined, data: Record<string, unknown>): { title: string; content: string };
+  view(
+    name: string,
+    reader: Pick<ToCompose, 'locale' | 'zoneinfo'>,
+    data: Record<string, unknown>,
+  ): { title: string; content: string };
   issuer: string;
   now: () => number;
 }
@@ -42,18 +48,19 @@ export interface ComposerOptions {
 export type Compose = (request: ToCompose) => Message;
 
 export function createComposer({ view, issuer, now }: ComposerOptions): Compose {
-  return ({ locale, notice, ...addressed }) => {
+  return ({ locale, zoneinfo, notice, ...addressed }) => {
+    const reader = { locale, zoneinfo };
     const { to } = parseInput(Addressed, addressed);
     const { kind, count, ...said } = { count: undefined, ...Notice.parse(notice) };
     const data = { to, host: new URL(issuer).host, href: issuer + PAGE_OF[kind], kind, count, facts: factsOf(said) };
-    const { title, content } = view('mail/text', locale, data);
+    const { title, content } = view('mail/text', reader, data);
     return {
       id: randomUUID(),
       to,
       at: now(),
       subject: title,
       text: wrap(content),
-      html: view('mail/html', locale, data).content,
+      html: view('mail/html', reader, data).content,
     };
   };
 }

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 
-/** Whole seconds since 1970; shown in words, in UTC. */
+/** Whole seconds since 1970; shown in words. */
 const Moment = z.int().nonnegative();
 
 /** Text somebody chose: one line, short, and without characters that hide or turn what follows. */
