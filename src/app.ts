@@ -353,7 +353,11 @@ export async function createApp(
     findAccount: accounts.findActive,
     findClient: clients.findActive,
   });
-  const consents = createConsents({ storage, now });
+  const consents = createConsents({
+    storage,
+    now,
+    countsSince: async (accountId) => (await accounts.get(accountId))?.tokensSince ?? 0,
+  });
   const appsAccess = createAppsAccess({ storage, now, consents });
   const verifier = createVerifier({ personalTokens, accounts, findAccessToken, noteAppUse: appsAccess.noteUse });
   const signIdentity = createSignIdentity({ issuer, signingKeys, now });

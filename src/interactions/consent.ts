@@ -16,7 +16,7 @@ export interface DescribedScope {
 export interface ConsentParts {
   describe(names: readonly string[]): Promise<DescribedScope[]>;
   /** Remembers what was allowed; it is granted from that. */
-  remember(allowed: { accountId: string; clientId: string } & Requested): Promise<void>;
+  remember(allowed: { accountId: string; clientId: string; epoch: number } & Requested): Promise<void>;
   audit: Audit;
 }
 
@@ -41,13 +41,14 @@ export function createConsent({ describe, remember, audit }: ConsentParts) {
       const { account, client, source } = interaction;
       if (decision === 'switch' || !account) return showLogin(interaction, { email: '' });
       const answer = { accountId: account.id, clientId: client.id };
+      const { epoch } = account;
       const event = { ...answer, ...source, detail: { scope: request.scopes.join(' ') } };
       if (decision === 'deny') {
         await audit.record({ type: 'consent_denied', ...event });
         return { kind: 'finish', result: { error: 'access_denied', error_description: 'the person refused' } };
       }
       await audit.record({ type: 'consent_granted', ...event });
-      await remember({ ...answer, ...request });
+      await remember({ ...answer, epoch, ...request });
       return { kind: 'finish', result: { consent: {} } };
     },
   };

@@ -151,18 +151,26 @@ export function interactionRoutes(options: InteractionRoutesOptions): Router {
   ): Promise<Interaction> {
     const userAgent = ctx.get('User-Agent');
     const account = session && (await options.findAccount(session.accountId));
+    const epoch = session === undefined ? undefined : await epochOf(session);
     ctx.state.profileLocale = account?.locale;
     return {
       uid,
       prompt: prompt.name as Interaction['prompt'],
       client: { ...client, clientHost: client.clientHost ?? hostOf(params.redirect_uri) },
-      account,
+      account: account && { ...account, epoch: epoch ?? 0 },
       providers: isWanted(options.federatedAcr, prompt.details) ? await options.offeredProviders() : [],
       mustBeFresh: String(params.prompt).split(' ').includes('login') || params.max_age !== undefined,
       loginHint: typeof params.login_hint === 'string' ? params.login_hint.slice(0, 254) : undefined,
       source: { address: ctx.ip, ...(userAgent ? { userAgent } : {}) },
       keptByBrowser: ctx.cookies.get(browserCookie, { signed: false }),
     };
+  }
+
+  /** As the session has it: by now the account may be past what this person has proven. */
+  async function epochOf({ uid }: { uid?: string }): Promise<number> {
+    const provider = await options.provider();
+    const session = uid === undefined ? undefined : await provider.Session.findByUid(uid);
+    return (session as { epoch?: number } | undefined)?.epoch ?? 0;
   }
 
   async function perform(

@@ -22,8 +22,8 @@ export interface Interaction {
   uid: string;
   prompt: 'login' | 'select_account' | 'consent';
   client: WaitingClient;
-  /** Who is signed in, if anybody. */
-  account?: { id: string; name: string; email: string } | undefined;
+  /** Who is signed in, if anybody, and under which epoch of theirs. */
+  account?: { id: string; name: string; email: string; epoch: number } | undefined;
   /** The identity providers that may be signed in with for this request. */
   providers: readonly OfferedProvider[];
   /** The request wants the person to show who they are now, whoever is signed in where (OIDC Core §3.1.2.1 `prompt`, `max_age`). */

@@ -15,10 +15,13 @@ const Consent = z.object({
   claims: z.array(z.string()),
   /** When it was first allowed anything. */
   grantedAt: z.number().int(),
+  /** The account's, under which it was answered: an answer that was under way when everything ended is worth nothing. */
+  epoch: z.int().nonnegative().default(0),
 });
 export type Consent = z.infer<typeof Consent>;
 
-type Answer = Pick<Consent, 'accountId' | 'clientId'> & Partial<Pick<Consent, 'scopes' | 'scopesByWord' | 'claims'>>;
+type Answer = Pick<Consent, 'accountId' | 'clientId' | 'epoch'> &
+  Partial<Pick<Consent, 'scopes' | 'scopesByWord' | 'claims'>>;
 
 export interface Consents {
   get(accountId: string, clientId: string): Promise<Consent | undefined>;
@@ -32,26 +35,49 @@ export interface Consents {
 /** What a person's answers are listed under. */
 export const consentGroup = (accountId: string) => `consents:account:${accountId}`;
 
-export function createConsents({ storage, now }: { storage: Storage; now: () => number }): Consents {
+export interface ConsentsOptions {
+  storage: Storage;
+  now: () => number;
+  /** The epoch since which the answers of an account count. */
+  countsSince: (accountId: string) => Promise<number>;
+}
+
+export function createConsents({ storage, now, countsSince }: ConsentsOptions): Consents {
   const consents = collection(storage, { kind: 'consent', version: 1, schema: Consent });
   const idOf = (accountId: string, clientId: string) => `${accountId}:${clientId}`;
   const union = (...lists: string[][]) => [...new Set(lists.flat())];
 
   return {
-    get: (accountId, clientId) => consents.get(idOf(accountId, clientId)),
-    list: (accountId) => Array.fromAsync(consents.all(consentGroup(accountId))),
+    async get(accountId, clientId) {
+      const [consent, since] = await Promise.all([consents.get(idOf(accountId, clientId)), countsSince(accountId)]);
+      return consent && consent.epoch >= since ? consent : undefined;
+    },
 
-    async remember({ accountId, clientId, scopes = [], scopesByWord = [], claims = [] }) {
+    async list(accountId) {
+      const [all, since] = await Promise.all([
+        Array.fromAsync(consents.all(consentGroup(accountId))),
+        countsSince(accountId),
+      ]);
+      return all.filter(({ epoch }) => epoch >= since);
+    },
+
+    async remember({ accountId, clientId, epoch, scopes = [], scopesByWord = [], claims = [] }) {
       const id = idOf(accountId, clientId);
       const groups = [consentGroup(accountId), `consents:client:${clientId}`];
-      const first = { accountId, clientId, scopes, scopesByWord, claims, grantedAt: now() };
+      const first = { accountId, clientId, scopes, scopesByWord, claims, grantedAt: now(), epoch };
       if (await consents.insert(id, first, { groups })) return;
-      await consents.update(id, (known) => ({
-        ...known,
-        scopes: union(known.scopes, scopes),
-        scopesByWord: union(known.scopesByWord, scopesByWord),
-        claims: union(known.claims, claims),
-      }));
+      const since = await countsSince(accountId);
+      await consents.update(id, (known) => {
+        if (known.epoch < since) return first;
+        if (epoch < since) return undefined;
+        return {
+          ...known,
+          epoch: Math.min(known.epoch, epoch),
+          scopes: union(known.scopes, scopes),
+          scopesByWord: union(known.scopesByWord, scopesByWord),
+          claims: union(known.claims, claims),
+        };
+      });
     },
 
     async forget(accountId, clientId) {

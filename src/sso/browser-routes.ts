@@ -175,7 +175,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
         await audit.record({ ...origin, type: 'sign_out', accountId: session.account.id });
       }
       const scopesByWord = [...KNOWN_TO_PARTNER, ...partnerSignIn.scopeFor(client, account)];
-      await consents.remember({ accountId: account.id, clientId: client.id, scopesByWord });
+      await consents.remember({ accountId: account.id, clientId: client.id, epoch: account.epoch, scopesByWord });
       signIn = { account, client };
       const login = { accountId: account.id, epoch: account.epoch, acr: ACR_SSO, amr: [AMR_SSO], ts: now() };
       // What the person began themselves does not end with the app's right to sign them in.

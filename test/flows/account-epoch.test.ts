@@ -365,6 +365,39 @@ onEachEngine((openStore) => {
       }
     }).timeout(60_000);
 
+    it('remembers no consent, and no word of a partner, that was being given', async () => {
+      const words: Record<string, (person: Person) => Promise<[TestClient, () => Promise<unknown>]>> = {
+        async 'a consent'(person) {
+          const browser = await signedIn(person);
+          const page = await browser.open((await flows.start({ client: asking })).url);
+          expect(page.text).to.contain('name="decision"');
+          return [asking, () => browser.submit(page.url.pathname, { decision: 'allow' })];
+        },
+        async 'a word'({ email }) {
+          const token = await ssoToken(app.issuer, partner, { email });
+          return [partner, () => arrive(flows.browser(), loginPath(token))];
+        },
+      };
+      for (const [name, prepare] of Object.entries(words)) {
+        const person = await newPerson();
+        // Not the first time that everything ended.
+        await elsewhere.accounts.endProven(person.id, 'tokens');
+        const [receiver, give] = await prepare(person);
+        const key = `consent:${person.id}:${receiver.id}`;
+        const hold = holdWrite(app.directory.storage, 1, (each) => each === key);
+        const given = give();
+        await hold.reached;
+        await elsewhere.accounts.endProven(person.id, 'tokens');
+        hold.release();
+        await given;
+        const browser = await signedIn(person);
+        const asked = async () => (await browser.open((await flows.start({ client: receiver })).url)).text;
+        expect(await asked(), `${name} is asked for`).to.contain('name="decision"');
+        await walk(browser, (await flows.start({ client: receiver })).url, person);
+        expect(await asked(), `${name} that is given anew is remembered`).not.to.contain('name="decision"');
+      }
+    });
+
     it('changes no password any more', async () => {
       const person = await newPerson();
       const browser = await signedIn(person);
