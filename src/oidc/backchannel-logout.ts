@@ -84,21 +84,21 @@ export function createBackchannelLogout({
   }
 
   function isBusy(clientId: string): boolean {
-    if (stopped || underWay.size >= AT_ONCE) return true;
     return [...underWay.values()].filter((id) => id === clientId).length >= AT_ONCE_PER_CLIENT;
   }
 
   /** An app that does not answer is left alone until the next round. */
   async function deliverInOrder(waiting: readonly LogoutNotice[], signal: AbortSignal): Promise<void> {
     for (const notice of waiting) {
-      if (stopped || signal.aborted || !(await begin(notice))) return;
+      if (stopped || signal.aborted || isBusy(notice.clientId) || !(await begin(notice))) return;
     }
   }
 
   return {
     async send(signedOut) {
       await notices.add(signedOut);
-      if (!isBusy(signedOut.clientId)) void begin(signedOut);
+      const hasRoom = !stopped && underWay.size < AT_ONCE && !isBusy(signedOut.clientId);
+      if (hasRoom) void begin(signedOut);
     },
 
     async deliverDue(signal) {
