@@ -61,6 +61,25 @@ onEachEngine((openStore) => {
       await signIn(person, path);
   });
 
+  it('empties no part of a profile because what was sent of it is too long, or came twice', async () => {
+    const { person, browser } = await visitor();
+    await browser.submit('/account', { given_name: 'Ada', website: 'https://ada.example/' });
+    for (const wrong of [
+      { given_name: 'x'.repeat(5_000) },
+      { given_name: 'Ada', website: `https://ada.example/${'x'.repeat(3_000)}` },
+    ])
+      expect((await browser.submit('/account', wrong)).response?.status).to.equal(400);
+    const twice = new URLSearchParams([
+      ['given_name', 'Ada'],
+      ['given_name', 'Eve'],
+    ]);
+    expect((await browser.request('/account', { method: 'POST', body: twice })).status).to.equal(400);
+    expect(await app.directory.accounts.find(person.id)).to.include({
+      givenName: 'Ada',
+      website: 'https://ada.example/',
+    });
+  });
+
   it('makes a token that works, shows it once, and makes no second one for the same form', async () => {
     const { person, browser } = await visitor();
     const { made, sent, token } = await makeToken(browser);

@@ -1,6 +1,7 @@
 /** The form of a profile: which of the standard claims (OIDC Core §5.1) people say of themselves here, and what is wrong with it. */
 import { z } from 'zod';
 import { type Account, Profile } from '../accounts/account.ts';
+import { parseInput } from '../input.ts';
 import { isTimeZone } from '../time-zone.ts';
 
 /** Fields of the form, as they are spelled on the wire, and the claim each is. */
@@ -29,8 +30,9 @@ const FIELDS = [...Object.keys(CLAIMS), ...Object.keys(ADDRESS)] as Field[];
 /** What was typed, or is known, by field. */
 export type ProfileValues = Record<Field, string>;
 
-const Sent = z.record(z.string(), z.unknown());
-const Text = z.string().max(2000).catch('');
+/** What is too long is for `Profile` to say: nothing that was typed counts as emptied. */
+const Text = z.string('must be one text').trim().default('');
+const Sent = z.object(Object.fromEntries(FIELDS.map((field) => [field, Text])) as Record<Field, typeof Text>);
 
 export function valuesOf({ address = {}, ...account }: Account): ProfileValues {
   const entries = FIELDS.map((field) => [
@@ -42,9 +44,9 @@ export function valuesOf({ address = {}, ...account }: Account): ProfileValues {
   return Object.fromEntries(entries) as ProfileValues;
 }
 
+/** @throws {AppError} `invalid_request` naming a field that came more than once. */
 export function valuesIn(body: unknown): ProfileValues {
-  const sent = Sent.parse(body ?? {});
-  return Object.fromEntries(FIELDS.map((field) => [field, Text.parse(sent[field]).trim()])) as ProfileValues;
+  return parseInput(Sent, body ?? {});
 }
 
 /** The changes, with what was emptied as undefined; or the fields at fault. */
