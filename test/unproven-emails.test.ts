@@ -155,7 +155,7 @@ onEachEngine((openStore) => {
     const email = newEmail();
     const { id } = await named(email);
     const list = () => administrator.open(`/admin/accounts?q=${encodeURIComponent(email)}`);
-    expect((await list()).text).to.contain('E-mail by an app’s word');
+    expect((await list()).text).to.contain(`${email}, by an app’s word`);
     expect((await administrator.open(`/admin/accounts/${id}`)).text).to.contain(
       'said by the app Acme Portal, not proven',
     );
