@@ -307,6 +307,7 @@ export async function createApp(
     compose: createComposer({ view: views.compose, issuer, now }),
     deliver: openDelivery(config, { log, resolve }),
     throttle,
+    audit,
     now,
     log,
   });

@@ -65,6 +65,7 @@ const AuditEventType = z.enum([
   'key_rotated',
   'setup_completed',
   'setup_reopened',
+  'mail_dropped',
   'administration',
 ]);
 export type AuditEventType = z.infer<typeof AuditEventType>;

@@ -273,6 +273,25 @@ describe('mail', () => {
       expect(sender.logged).to.have.lengthOf(10);
     });
 
+    it('that is not sent is in the audit trail of whose it was, once an hour for each kind', async () => {
+      const sender = await post({ smtpUrl: `smtp://127.0.0.1:${await freePort()}`, limit: 30 });
+      const made: Partial<Notice> = { kind: 'token_created', scope: [], expiresAt: null };
+      for (let n = 0; n < 30; n++) await sender.send(aMail('Pat@example.com', { accountId: 'pat', notice: made }));
+      for (let n = 0; n < 23; n++) await sender.send(aMail('pat@example.com', { accountId: 'pat' }));
+      const trail = async () =>
+        (await sender.audit.list({ accountId: 'pat' })).events.map(({ type, detail }) => ({ type, ...detail }));
+      const madeDropped = { type: 'mail_dropped', notice: 'token_created', limit: 'mailbox' };
+      const warningDropped = { type: 'mail_dropped', notice: aMail('').notice.kind, limit: 'queue' };
+      expect(await trail()).to.deep.equal([warningDropped, madeDropped]);
+      sender.clock.time += HOUR;
+      await sender.send(aMail('pat@example.com', { accountId: 'pat', notice: made }));
+      expect(await trail()).to.deep.equal([
+        { type: 'mail_dropped', notice: 'token_created', limit: 'queue' },
+        warningDropped,
+        madeDropped,
+      ]);
+    });
+
     it('leaves the last tenth of its queue to mails that warn', async () => {
       const sender = await post({ smtpUrl: `smtp://127.0.0.1:${await freePort()}`, limit: 20 });
       const made: Partial<Notice> = { kind: 'token_created', scope: [], expiresAt: null };

@@ -20,8 +20,8 @@ export function createTokenMails({ send, findAccount, deviceInWords }: TokenMail
   return async function tell(news: TokenNews): Promise<void> {
     const account = await findAccount(news.token.accountId);
     if (!account?.email) return;
-    const { email: to, locale, zoneinfo } = account;
-    await send({ to, locale, zoneinfo, notice: noticeOf(news, deviceInWords) });
+    const { id: accountId, email: to, locale, zoneinfo } = account;
+    await send({ to, accountId, locale, zoneinfo, notice: noticeOf(news, deviceInWords) });
   };
 }
 

@@ -94,8 +94,8 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
       ...(isIP(address) ? { address } : {}),
       ...(device ? { device } : {}),
     };
-    const { email: to, locale, zoneinfo } = account;
-    await send({ to, locale, zoneinfo, notice });
+    const { id: accountId, email: to, locale, zoneinfo } = account;
+    await send({ to, accountId, locale, zoneinfo, notice });
   }
 
   /** @throws {AppError} as `unlink` does. */

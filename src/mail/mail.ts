@@ -3,8 +3,9 @@
  * and at the next rounds when not, for a day. Must not know who the people are, nor what the notices are about.
  */
 import type { Logger } from 'pino';
+import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
-import type { Throttle } from '../http/rate-limit.ts';
+import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { Deliver, Outcome } from './delivery.ts';
 import type { Compose, Message, ToCompose } from './message.ts';
 import type { Notice } from './notice.ts';
@@ -21,6 +22,8 @@ const OF_SECURITY: ReadonlySet<Notice['kind']> = new Set([
   'identity_linked',
   'identity_unlinked',
 ]);
+/** Of the mails of one kind to one mailbox that are not sent, the first one of an hour is kept in the audit trail. */
+const PER_EVENT: Rule = { name: 'mail-dropped-event', limit: 1, window: 60 * 60 };
 /** Seconds for which a mail is tried. */
 const LIFETIME = 24 * 60 * 60;
 /** Connections of one process at a time: for a round, and as many again for mails that have just been sent. */
@@ -28,7 +31,7 @@ const PARALLEL = 4;
 
 export interface Mail {
   /**
-   * Queues a mail. One beyond the bounds, of the queue or of this mailbox, is not sent, which only the log says.
+   * Queues a mail. One beyond the bounds, of the queue or of this mailbox, is not sent, which the log and the audit trail say.
    * @throws {AppError} `temporarily_unavailable` when it could not be queued durably.
    */
   send(request: ToCompose): Promise<void>;
@@ -38,16 +41,20 @@ export interface Mail {
   stop(): Promise<void>;
 }
 
+/** Whose bound was reached. */
+type Dropped = 'mailbox' | 'queue';
+
 export interface MailOptions {
   queue: MailQueue;
   compose: Compose;
   deliver: Deliver;
   throttle: Throttle;
+  audit: Pick<Audit, 'record'>;
   now: () => number;
   log: Logger;
 }
 
-export function createMail({ queue, compose, deliver, throttle, now, log }: MailOptions): Mail {
+export function createMail({ queue, compose, deliver, throttle, audit, now, log }: MailOptions): Mail {
   const underWay = new Set<Promise<unknown>>();
   let stopped = false;
 
@@ -84,27 +91,34 @@ export function createMail({ queue, compose, deliver, throttle, now, log }: Mail
     return attempted;
   }
 
-  async function mayReceive(to: string, kind: Notice['kind']): Promise<boolean> {
-    const mailbox = to.toLowerCase();
-    try {
-      await throttle.consume(PER_MAILBOX, { key: OF_SECURITY.has(kind) ? `${mailbox} ${kind}` : mailbox });
-      return true;
-    } catch (error) {
-      if (error instanceof AppError && error.code === 'too_many_requests') return false;
-      throw error;
-    }
+  /** False when the limit has been reached. */
+  function hasRoom(rule: Rule, key: string): Promise<boolean> {
+    return throttle.consume(rule, { key }).then(
+      () => true,
+      (error) => {
+        if (error instanceof AppError && error.code === 'too_many_requests') return false;
+        throw error;
+      },
+    );
+  }
+
+  async function drop({ notice: { kind }, accountId }: ToCompose, { to, subject }: Message, why: Dropped) {
+    if (why === 'queue') log.error({ to, subject }, 'a mail was not sent: the queue is full');
+    else log.warn({ to, subject }, 'a mail was not sent: its mailbox got too many');
+    if (!(await hasRoom(PER_EVENT, `${to} ${kind}`))) return;
+    await audit.record({ type: 'mail_dropped', accountId, detail: { notice: kind, limit: why } });
   }
 
   return {
     async send(request) {
       const message = compose(request);
-      const { id, to, subject } = message;
       const { kind } = request.notice;
-      if (!(await mayReceive(to, kind)))
-        return log.warn({ to, subject }, 'a mail was not sent: its mailbox got too many');
-      if (!(await queue.add(message, { urgent: OF_SECURITY.has(kind) })))
-        return log.error({ to, subject }, 'a mail was not sent: the queue is full');
-      if (!stopped && underWay.size < 2 * PARALLEL) void begin(id);
+      const urgent = OF_SECURITY.has(kind);
+      const mailbox = message.to.toLowerCase();
+      if (!(await hasRoom(PER_MAILBOX, urgent ? `${mailbox} ${kind}` : mailbox)))
+        return drop(request, message, 'mailbox');
+      if (!(await queue.add(message, { urgent }))) return drop(request, message, 'queue');
+      if (!stopped && underWay.size < 2 * PARALLEL) void begin(message.id);
     },
 
     async deliverDue(signal) {

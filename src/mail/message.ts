@@ -26,6 +26,8 @@ const Addressed = Message.pick({ to: true });
 
 export interface ToCompose {
   to: string;
+  /** Whose mailbox it is, for the audit trail. */
+  accountId?: string | undefined;
   /** Language tag (BCP 47) of the recipient. */
   locale?: string | undefined;
   /** Their time zone (IANA database); UTC when absent. */
@@ -48,9 +50,9 @@ export interface ComposerOptions {
 export type Compose = (request: ToCompose) => Message;
 
 export function createComposer({ view, issuer, now }: ComposerOptions): Compose {
-  return ({ locale, zoneinfo, notice, ...addressed }) => {
+  return ({ to: recipient, locale, zoneinfo, notice }) => {
     const reader = { locale, zoneinfo };
-    const { to } = parseInput(Addressed, addressed);
+    const { to } = parseInput(Addressed, { to: recipient });
     const { kind, count, ...said } = { count: undefined, ...Notice.parse(notice) };
     const data = { to, host: new URL(issuer).host, href: issuer + PAGE_OF[kind], kind, count, facts: factsOf(said) };
     const { title, content } = view('mail/text', reader, data);

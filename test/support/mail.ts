@@ -5,6 +5,7 @@ import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { pino } from 'pino';
 import { SMTPServer, type SMTPServerOptions } from 'smtp-server';
+import { createAudit } from '../../src/audit.ts';
 import { createAssets } from '../../src/http/assets.ts';
 import { createNameResolver } from '../../src/http/name-resolver.ts';
 import { createThrottle } from '../../src/http/rate-limit.ts';
@@ -46,6 +47,8 @@ export async function openPost(where: Where, clock: Clock = { time: 1_800_000_00
   const logged: Array<Record<string, unknown>> = [];
   const log = pino({ level: 'info' }, { write: (line) => void logged.push(JSON.parse(line)) });
   const { compose: view } = await views;
+  const throttle = createThrottle({ storage, now });
+  const audit = createAudit({ storage, now, throttle });
   const mail = createMail({
     queue: createMailQueue({ storage, sealing: createSealing([Buffer.from(secretKey, 'base64url')]), now, limit }),
     compose: createComposer({ view, issuer: ISSUER, now }),
@@ -53,7 +56,8 @@ export async function openPost(where: Where, clock: Clock = { time: 1_800_000_00
       smtpUrl === undefined
         ? createOutbox({ directory: outboxDirectory, issuer: ISSUER, log })
         : createSmtpDelivery({ smtpUrl, issuer: ISSUER, findHost: createNameResolver() }),
-    throttle: createThrottle({ storage, now }),
+    throttle,
+    audit,
     now,
     log,
   });
@@ -61,6 +65,7 @@ export async function openPost(where: Where, clock: Clock = { time: 1_800_000_00
     clock,
     storage,
     logged,
+    audit,
     ...mail,
     round: () => mail.deliverDue(NEVER),
     /** Mails that wait, as they are stored. */
