@@ -575,6 +575,7 @@ export async function createApp(
         issuer,
         now,
         storage,
+        throttle,
         views,
         findSession: engine.browserSession,
         accounts,

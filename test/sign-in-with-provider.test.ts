@@ -140,6 +140,21 @@ onEachEngine((openStore) => {
       await identityProviders.remove('hub3');
     });
 
+    it('begins ten sign-ins at providers and no more, until somebody comes back from one', async () => {
+      const visitor = browser();
+      const login = await openLogin(visitor);
+      const again = (id: string) => visitor.submit(actionOf(login, 'provider'), { identity_provider: id });
+      let there = await goThere(visitor, login, 'github');
+      for (let n = 1; n < 10; n++) there = await goThere(visitor, login, n % 2 === 0 ? 'github' : 'openid');
+      for (const id of IDS) expect((await again(id)).response?.status, id).to.equal(429);
+      const other = browser();
+      await goThere(other, await openLogin(other), 'github');
+      await visitor.open(
+        `${there.searchParams.get('redirect_uri')}?error=access_denied&state=${there.searchParams.get('state')}`,
+      );
+      await goThere(visitor, login, 'github');
+    });
+
     it('sends nobody to a provider that it does not offer', async () => {
       const visitor = browser();
       const login = await openLogin(visitor);

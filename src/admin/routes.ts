@@ -13,6 +13,7 @@ import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import type { InProcess } from '../http/in-process.ts';
 import { localeOf } from '../http/locale.ts';
 import type { Outbound } from '../http/outbound.ts';
+import type { Throttle } from '../http/rate-limit.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import { createConnectionTest } from '../identity-providers/connection-test.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
@@ -35,6 +36,7 @@ import { permissionRoutes } from './permission-routes.ts';
 
 export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> & {
   storage: Storage;
+  throttle: Throttle;
   accounts: Accounts;
   organizations: Organizations;
   permissions: Permissions;

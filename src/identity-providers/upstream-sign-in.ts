@@ -23,6 +23,8 @@ const LIFETIME = 15 * 60;
 /** Seconds by which the provider's clock may be behind ours. */
 const SKEW = 30;
 
+/** Sign-ins begun at providers, within one sign-in or session here, from which nobody has come back. */
+const UNANSWERED: Rule = { name: 'provider-sign-in-begun', limit: 10, window: LIFETIME };
 /** Answers that proved no one: each makes us ask the provider. */
 const FAILURES: Rule = { name: 'provider-sign-in', limit: 30, window: 15 * 60 };
 
@@ -173,6 +175,7 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
       const url = await flows.authorizationUrl(provider, wanted).catch((error) => {
         throw unavailableIn(error) ?? error;
       });
+      await throttle.consume(UNANSWERED, { key: boundTo });
       const begun = { identityProviderId: provider.id, nonce, verifier, askAgain, startedAt: now() };
       const attempt = { ...begun, boundTo: keyOf(boundTo), returnTo: await sealing.seal(returnTo) };
       await attempts.insert(keyOf(state), attempt, { ttl: LIFETIME, once: true });
@@ -190,6 +193,7 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
       const { key, attempt } = await attemptAt(identityProviderId, query.get('state'));
       // Another browser's: a person would be signed in, or linked, as another one (RFC 9700 §4.7).
       if (attempt.boundTo !== keyOf(boundTo) || !(await attempts.take(key))) throw unknownAnswer();
+      await throttle.giveBack(UNANSWERED, { key: boundTo });
       const identityProvider = await findForSignIn(identityProviderId);
       if (!identityProvider) throw unknownAnswer();
       if (query.get('error') === 'access_denied')
