@@ -26,22 +26,29 @@ export interface Passwords {
   verify(password: string, passwordHash: string | undefined): Promise<boolean>;
 }
 
-/** @param options.queueLimit How many may wait; 100 wait for about a second on two cores. */
-export function createPasswords({ queueLimit = 100 }: { queueLimit?: number } = {}): Passwords {
-  const inTurn = createQueue(queueLimit);
+/**
+ * Work for strangers waits for half a second at most on two cores. Whoever may choose a password has been let in somewhere, and
+ * waits where strangers are turned away.
+ */
+const STRANGERS = 64;
+const OTHERS = 100;
+
+/** @param options.queueLimit How many may wait at most. */
+export function createPasswords({ queueLimit = OTHERS }: { queueLimit?: number } = {}): Passwords {
+  const inTurn = createQueue();
 
   return {
     async hash(password) {
       const normalized = normalizePassword(password);
       if (normalized === undefined)
         throw new AppError('invalid_request', 'password is not text', { field: 'password' });
-      return inTurn(() => hash(normalized, COST));
+      return inTurn(queueLimit, () => hash(normalized, COST));
     },
 
     async verify(password, passwordHash) {
       const normalized = normalizePassword(password);
       if (normalized === undefined) return false;
-      return inTurn(() => verify(passwordHash ?? nobodysHash(), normalized));
+      return inTurn(Math.min(queueLimit, STRANGERS), () => verify(passwordHash ?? nobodysHash(), normalized));
     },
   };
 }
@@ -52,11 +59,11 @@ function nobodysHash(): string {
   return `$argon2id$v=19$m=${COST.memoryCost},t=${COST.timeCost},p=${COST.parallelism}$${random(16)}$${random(32)}`;
 }
 
-function createQueue(limit: number) {
+function createQueue() {
   const waiting: Array<() => void> = [];
   let running = 0;
 
-  async function turn(): Promise<void> {
+  async function turn(limit: number): Promise<void> {
     if (running < AT_ONCE) {
       running += 1;
       return;
@@ -74,8 +81,8 @@ function createQueue(limit: number) {
     else running -= 1;
   }
 
-  return async function inTurn<T>(work: () => Promise<T>): Promise<T> {
-    await turn();
+  return async function inTurn<T>(limit: number, work: () => Promise<T>): Promise<T> {
+    await turn(limit);
     try {
       return await work();
     } finally {

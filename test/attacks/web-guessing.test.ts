@@ -52,6 +52,24 @@ onEachEngine((openStore) => {
       await store.remove();
     });
 
+    it('keeps few passwords in work, by however many guesses at once: the others are told when to come back', async () => {
+      const guess = await openLogin(target);
+      const guesses = Array.from({ length: 150 }, (_, n) =>
+        guess({ email: `nobody${n}@example.com`, from: `198.51.${n}.1` }),
+      );
+      target.expectOutage(true);
+      const answers = await Promise.all(guesses);
+      target.expectOutage(false);
+      const refused = answers.filter(({ status }) => status === 503);
+      expect(refused.length).to.be.at.least(20);
+      for (const { headers } of refused) expect(Number(headers['retry-after'])).to.be.within(1, 10);
+      expect(count(answers, 401))
+        .to.equal(150 - refused.length)
+        .and.at.least(60);
+      const { email } = await target.person();
+      expect((await guess({ email, password: PASSWORD, from: '198.51.1.2' })).status).to.equal(303);
+    });
+
     it('has five tries, however many at once and at how many servers', async () => {
       const { email } = await target.person();
       const from = '203.0.113.1';
