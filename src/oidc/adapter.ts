@@ -342,5 +342,7 @@ function asEngineError(error: unknown): unknown {
     status: error.status,
     statusCode: error.status,
     expose: error.code !== 'server_error',
+    // No code that an app knows of (RFC 6749 §4.1.2.1): the person is told to wait.
+    allow_redirect: error.code !== 'too_many_requests',
   });
 }
