@@ -8,6 +8,7 @@ import type { Browser, Page } from 'playwright-core';
 import { onEachEngine, PASSWORD, startApp, type TestApp, type TestClient, type TestStore } from './support/app.ts';
 import { launchChromium, openProfile } from './support/chromium.ts';
 import { createFlows, type Flows, walk } from './support/flow.ts';
+import { type Providers, startProviders } from './support/provider-sign-in.ts';
 
 onEachEngine((openStore) => {
   let browser: Browser;
@@ -15,6 +16,7 @@ onEachEngine((openStore) => {
   let app: TestApp;
   let flows: Flows;
   let server: Server;
+  let providers: Providers;
   let origin: string;
   let ada: Awaited<ReturnType<TestApp['person']>>;
   let ben: Awaited<ReturnType<TestApp['person']>>;
@@ -29,6 +31,8 @@ onEachEngine((openStore) => {
       startApp(store, { OUTBOUND_ALLOW: '127.0.0.0/8,::1/128', LOG_LEVEL: 'silent' }),
     ]);
     flows = createFlows(app.issuer);
+    providers = await startProviders();
+    await providers.register(app.directory);
     server = createServer((request, response) => {
       if (request.method === 'POST') told.push(String(request.url));
       response.setHeader('Content-Type', 'text/html').end('<h1>the app</h1>');
@@ -36,6 +40,9 @@ onEachEngine((openStore) => {
     await once(server, 'listening');
     origin = `http://localhost:${(server.address() as AddressInfo).port}`;
     [ada, ben] = [await app.person({ givenName: 'Ada' }), await app.person({ givenName: 'Ben' })];
+    const { subject } = providers.somebody({ givenName: 'Ben', familyName: 'Okafor' });
+    for (const identityProviderId of ['github', 'openid'])
+      await app.directory.links.add({ identityProviderId, subject, accountId: ben.id });
     trusted = await app.client({
       name: 'Orders',
       trusted: true,
@@ -45,7 +52,7 @@ onEachEngine((openStore) => {
   });
   after(async () => {
     server.close().closeAllConnections();
-    await Promise.all([browser.close(), app.close()]);
+    await Promise.all([browser.close(), app.close(), providers.close()]);
     await store.remove();
   });
 
@@ -108,10 +115,23 @@ onEachEngine((openStore) => {
     await signIn(page, ben);
   }
 
+  async function comeFrom(page: Page, provider: string): Promise<void> {
+    await page.getByRole('button', { name: `Continue with ${provider}` }).click();
+    await page.getByRole('link', { name: 'Ben Okafor' }).click();
+  }
+
   const ways: Record<string, [Record<string, string>, (page: Page) => Promise<void>]> = {
     'after prompt=login': [{ prompt: 'login' }, (page) => signIn(page, ben)],
     'after max_age=0': [{ max_age: '0' }, (page) => signIn(page, ben)],
     'by another account of the chooser': [{ prompt: 'select_account' }, chooseAnother],
+    'from a provider that is asked again': [{ prompt: 'login' }, (page) => comeFrom(page, 'Acme')],
+    'by the chooser and a provider': [
+      { prompt: 'select_account' },
+      async (page) => {
+        await page.click('[name=account][value=other]');
+        await comeFrom(page, 'GitHub');
+      },
+    ],
   };
 
   for (const [name, [params, answer]] of Object.entries(ways)) {
