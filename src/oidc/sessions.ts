@@ -99,9 +99,12 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
   }
 
   async function endGrantsOf({ authorizations = {} }: SessionPayload): Promise<void> {
-    for (const { grantId, persistsLogout } of Object.values(authorizations)) {
-      if (grantId !== undefined && !persistsLogout) await eraseGrant(storage, grantId);
-    }
+    // Together: somebody with many sessions at many apps waits for it.
+    await Promise.all(
+      Object.values(authorizations).map(async ({ grantId, persistsLogout }) => {
+        if (grantId !== undefined && !persistsLogout) await eraseGrant(storage, grantId);
+      }),
+    );
   }
 
   /** Told before the end, so that no crash leaves an app without its notice; and after it, of what was given in between. */
