@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
@@ -145,6 +146,46 @@ onEachEngine((openStore) => {
           Array.from({ length: 4 }, () => browser.request('/sso/login', { method: 'POST', body: body() })),
         );
         expect((await browser.open('/account')).text).to.contain(email);
+      }
+    });
+
+    it('begin one session of a browser whose tabs are signed in by one app at the same instant', async () => {
+      for (let round = 0; round < ROUNDS; round++) {
+        const email = `tabs${round}@partner.example`;
+        const tokens = await Promise.all([0, 1, 2, 3].map((index) => ssoToken(originAt(index), partner, { email })));
+        const browser = browserAt(originAt(round));
+        await Promise.all(tokens.map((token) => browser.open(loginPath(token))));
+        const answers = await Promise.all(
+          tokens.map((token) =>
+            browser.request('/sso/login', { method: 'POST', body: new URLSearchParams({ token }) }),
+          ),
+        );
+        for (const { status } of answers) expect(status).to.equal(303);
+        const { id } = await directory.accounts.find(email);
+        expect(await directory.sessions.list(id)).to.have.length(1);
+      }
+    });
+
+    it('leave nobody half signed in whose tab signs out at that moment', async () => {
+      for (let round = 0; round < ROUNDS * 2; round++) {
+        const email = `leaving${round}@partner.example`;
+        const [before, token] = await Promise.all([0, 1].map(() => ssoToken(issuer, partner, { email })));
+        const browser = browserAt(originAt(round));
+        await browser.submit('/sso/login', { token: String(before) });
+        const { text: page } = await browser.open('/identity/logout');
+        const [, xsrf = ''] = /name="xsrf" value="([^"]+)"/.exec(page) ?? [];
+        const post = (path: string, fields: Record<string, string>) =>
+          browser.request(path, { method: 'POST', body: new URLSearchParams(fields) });
+        const answers = await Promise.all([
+          post('/sso/login', { token: String(token) }),
+          sleep(round * 3).then(() => post('/identity/logout/confirm', { xsrf, logout: 'yes' })),
+        ]);
+        for (const { status } of answers) expect(status).to.be.below(500);
+        const { id } = await directory.accounts.find(email);
+        const isIn = (await browser.request('/account')).status === 200;
+        expect((await directory.sessions.list(id)).length, 'no session that the browser has not').to.be.at.most(
+          isIn ? 1 : 0,
+        );
       }
     });
 
