@@ -345,7 +345,11 @@ export async function createApp(
   };
 
   const families = createTokenFamilies({ storage, now });
-  const stands = createStanding({ findAccount: accounts.findActive, findClient: clients.findActive });
+  const stands = createStanding({
+    findAccount: accounts.findActive,
+    findClient: clients.findActive,
+    findPartner: partners.get,
+  });
   const { findAccessToken, findRefreshToken } = createEngineTokens({
     storage,
     sessionRecords,
@@ -353,6 +357,7 @@ export async function createApp(
     now,
     findAccount: accounts.findActive,
     findClient: clients.findActive,
+    findPartner: partners.get,
   });
   const consents = createConsents({
     storage,

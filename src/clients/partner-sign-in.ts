@@ -36,3 +36,12 @@ export const PartnerSignIn = z.object({
   ratePerMinute: z.int().min(1).max(100_000).default(600),
 });
 export type PartnerSignIn = z.infer<typeof PartnerSignIn>;
+
+/** An app's word for a person. It counts while the app may sign that person in. */
+export interface Word {
+  clientId: string;
+  /** The app's, when it gave the word. */
+  epoch: number;
+  /** How often the person had taken the right away from the app; never when absent. */
+  refusals?: number | undefined;
+}

@@ -5,6 +5,7 @@
 import { type Account, permissionsOf } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
+import type { Word } from '../clients/partner-sign-in.ts';
 import { audienceOf, type IdentityProvider } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import type { ProviderTokens } from '../identity-providers/provider-tokens.ts';
@@ -52,6 +53,8 @@ export type IssueAccessToken = (request: {
   scope: string[];
   /** Seconds. */
   lifetime: number;
+  /** The app's own, when nothing else says who the person is. */
+  word?: Word;
 }) => Promise<{ accessToken: string; expiresIn: number }>;
 
 export interface Exchange {

@@ -11,7 +11,7 @@ import { recordKey } from './adapter.ts';
 import { scopeWithin } from './grants.ts';
 import { CONSOLE_CLIENT_ID } from './provider.ts';
 import type { SessionRecords } from './session-records.ts';
-import { createStanding } from './standing.ts';
+import { createStanding, type StandingOptions } from './standing.ts';
 import type { TokenFamilies } from './token-families.ts';
 
 export interface AccessTokensOptions {
@@ -21,6 +21,7 @@ export interface AccessTokensOptions {
   now: () => number;
   findAccount: (id: string) => Promise<Account | undefined>;
   findClient: (id: string) => Promise<Client | undefined>;
+  findPartner: StandingOptions['findPartner'];
 }
 
 export interface EngineTokens {
@@ -30,7 +31,7 @@ export interface EngineTokens {
 }
 
 export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
-  const { storage, sessionRecords, families, now, findAccount, findClient } = options;
+  const { storage, sessionRecords, families, now, findAccount, findClient, findPartner } = options;
   const read = async (key: string) => (await storage.get(key)) as AdapterPayload | undefined;
 
   async function grantOf({ grantId, accountId, clientId }: AdapterPayload): Promise<AdapterPayload | undefined> {
@@ -70,6 +71,7 @@ export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
     const stands = createStanding({
       findAccount: async () => account,
       findClient: async (id) => (id === clientId ? client : findClient(id)),
+      findPartner,
     });
     const standing = await Promise.all([token, grant, session].map((record) => !record || stands(record)));
     if (!standing.every(Boolean)) return undefined;

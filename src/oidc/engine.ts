@@ -12,10 +12,12 @@ import type { Logger } from 'pino';
 import type { Account } from '../accounts/account.ts';
 import { cleanLine } from '../accounts/text.ts';
 import type { Audit } from '../audit.ts';
+import type { Word } from '../clients/partner-sign-in.ts';
 import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../http/rate-limit.ts';
 import type { AppsAccess } from './app-access.ts';
 import { forgetBrowser } from './beginning.ts';
+import type { Vouched } from './epoch.ts';
 import { wasReplaced } from './merging.ts';
 import { AMR_SSO, CONSOLE_CLIENT_ID, createProvider, type ProviderOptions, ROUTES, signOutForm } from './provider.ts';
 import { createResume } from './resume.ts';
@@ -42,6 +44,8 @@ export interface BrowserSession {
   signedInAt: number;
   /** They have not, and have nothing to do it with: neither a password nor an identity provider. */
   hasNoProof: boolean;
+  /** The app by whose word the session began. */
+  by?: Word | undefined;
 }
 
 /** Wrong proofs of being an app from one source, for any app. Secrets cannot be guessed; this stops the noise. */
@@ -175,7 +179,7 @@ export function createEngine(options: EngineOptions): Engine {
     async browserSession(ctx) {
       const { provider } = await refresh();
       const session = await provider.Session.get(ctx as unknown as KoaContextWithOIDC);
-      const { accountId, loginTs = 0, uid, amr, epoch } = session as Session & { epoch?: number };
+      const { accountId, loginTs = 0, uid, amr, epoch, by } = session as Session & Vouched;
       // Only requests of apps may still be on their way with an id that has been replaced.
       if (wasReplaced(session)) return undefined;
       const account = accountId === undefined ? undefined : await settings.findProven(accountId, { uid, epoch });
@@ -184,7 +188,7 @@ export function createEngine(options: EngineOptions): Engine {
       await options.noteVisit({ uid, accountId: account.id, ...sourceOf(ctx) });
       const isWordOfPartner = amr?.includes(AMR_SSO) === true;
       const hasNoProof = isWordOfPartner && !(await options.hasOwnProof(account));
-      return { account, uid, signedInAt: isWordOfPartner ? 0 : loginTs, hasNoProof };
+      return { account, uid, signedInAt: isWordOfPartner ? 0 : loginTs, hasNoProof, by };
     },
   };
 }

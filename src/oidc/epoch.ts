@@ -6,6 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { InteractionResults, KoaContextWithOIDC, Session } from 'oidc-provider';
 import Provider from 'oidc-provider';
+import type { Word } from '../clients/partner-sign-in.ts';
 import { browserNamedIn, uidOfBeginning } from './beginning.ts';
 import { alsoKeep } from './merging.ts';
 
@@ -17,7 +18,7 @@ export interface Vouched {
   /** The account's, when its person proved who they are. */
   epoch?: number | undefined;
   /** The app by whose word they were signed in, under its epoch. */
-  by?: { clientId: string; epoch: number } | undefined;
+  by?: Word | undefined;
 }
 
 type SessionOfEpoch = Session & Vouched & { uid: string; loaded?: object | undefined };

@@ -27,13 +27,13 @@ export function createIssueAccessToken({
   const [grants, tokens] = [adapter('Grant'), adapter('AccessToken')];
   const made = new LRUCache<string, { id: string; until: number }>({ max: 10_000 });
 
-  async function newGrant({ client, account, scope }: Request): Promise<string> {
+  async function newGrant({ client, account, scope, word }: Request): Promise<string> {
     const [id, iat] = [randomValue(), now()];
     const openid = { scope: scope.join(' ') };
     const belongsTo = { accountId: account.id, epoch: account.epoch, clientId: client.id, clientEpoch: client.epoch };
     await grants.upsert(
       id,
-      { ...belongsTo, openid, iat, exp: iat + GRANT_LIFETIME, jti: id, kind: 'Grant' },
+      { ...belongsTo, ...(word ? { by: word } : {}), openid, iat, exp: iat + GRANT_LIFETIME, jti: id, kind: 'Grant' },
       GRANT_LIFETIME,
     );
     return id;
@@ -48,8 +48,8 @@ export function createIssueAccessToken({
   }
 
   return async function issueAccessToken(request) {
-    const { client, account, scope, lifetime } = request;
-    const key = JSON.stringify([account.id, account.epoch, client.id, client.epoch, scope]);
+    const { client, account, scope, lifetime, word } = request;
+    const key = JSON.stringify([account.id, account.epoch, client.id, client.epoch, scope, word?.refusals]);
     const known = made.get(key);
     if (known && known.until > elapsed() + lifetime) {
       const [accessToken, grant] = await Promise.all([

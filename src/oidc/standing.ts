@@ -4,12 +4,22 @@
  */
 import type { AdapterPayload } from 'oidc-provider';
 import { type Account, counts, countsSession, type ProofKind } from '../accounts/account.ts';
+import type { Client } from '../clients/client.ts';
+import type { Word } from '../clients/partner-sign-in.ts';
 import type { ProvenLogin, Vouched } from './epoch.ts';
+
+export interface Refusals {
+  /** When the person did it, while it lasts. */
+  refusedAt?: number | undefined;
+  refusals: number;
+}
 
 export interface StandingOptions {
   /** Undefined for one that may not act; so for an app. */
   findAccount: (accountId: string) => Promise<Account | undefined>;
-  findClient: (clientId: string) => Promise<{ epoch: number } | undefined>;
+  findClient: (clientId: string) => Promise<Pick<Client, 'epoch' | 'sso'> | undefined>;
+  /** How often a person has taken the right to sign them in away from an app; undefined for one that never did. */
+  findPartner: (accountId: string, clientId: string) => Promise<Refusals | undefined>;
 }
 
 export type Stands = (record: AdapterPayload) => Promise<boolean>;
@@ -20,7 +30,7 @@ const PROOF_OF: Readonly<Record<string, ProofKind>> = { Grant: 'grant' };
 /** What carries the epoch in which its app was given it. */
 const GIVEN_TO_CLIENT = new Set(['ClientCredentials', 'Grant']);
 
-export function createStanding({ findAccount, findClient }: StandingOptions): Stands {
+export function createStanding({ findAccount, findClient, findPartner }: StandingOptions): Stands {
   async function isAccountLive(accountId: string, kind: ProofKind | undefined, epoch: number | undefined) {
     const account = await findAccount(accountId);
     return account !== undefined && (kind === undefined || counts(account, kind, epoch));
@@ -36,6 +46,18 @@ export function createStanding({ findAccount, findClient }: StandingOptions): St
     return client !== undefined && (epoch === undefined || client.epoch === epoch);
   }
 
+  /** An app's word counts for whom it may sign in, and as long as neither of them has taken that back. */
+  async function isWordGood(accountId: string, { clientId, epoch, refusals = 0 }: Word): Promise<boolean> {
+    const [account, client, partner] = await Promise.all([
+      findAccount(accountId),
+      findClient(clientId),
+      findPartner(accountId, clientId),
+    ]);
+    const isWithin = client?.sso?.organizationIds.includes(account?.organizationId ?? '') === true;
+    const isLetIn = partner?.refusedAt === undefined && (partner?.refusals ?? 0) === refusals;
+    return isWithin && isLetIn && client?.epoch === epoch;
+  }
+
   return async function stands(record) {
     const { kind = '', accountId, clientId, clientEpoch, result, lastSubmission } = record;
     const { epoch, by } = record as Vouched;
@@ -48,7 +70,7 @@ export function createStanding({ findAccount, findClient }: StandingOptions): St
       clientId === undefined ||
         isClientLive(clientId, GIVEN_TO_CLIENT.has(kind) ? Number(clientEpoch ?? 0) : undefined),
       ...logins.map((login) => !login || isAccountLive(login.accountId, 'sign-in', login.epoch)),
-      ...[by, ...logins.map((login) => login?.by)].map((word) => !word || isClientLive(word.clientId, word.epoch)),
+      ...[{ accountId, by }, ...logins].map((proof) => !proof?.by || isWordGood(String(proof.accountId), proof.by)),
     ];
     return (await Promise.all(checks)).every(Boolean);
   };

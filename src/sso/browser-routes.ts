@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { type Account, displayName } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
+import type { Word } from '../clients/partner-sign-in.ts';
 import { AppError, unlessGone } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
@@ -45,7 +46,7 @@ export interface SsoBrowserRoutesOptions {
   consents: Pick<Consents, 'remember'>;
   sessions: Pick<Sessions, 'end' | 'noteSignedInBy'>;
   /** Who is signed in to the browser. */
-  findSession: (ctx: Koa.Context) => Promise<{ account: Account; uid: string } | undefined>;
+  findSession: (ctx: Koa.Context) => Promise<{ account: Account; uid: string; by?: Word | undefined } | undefined>;
   /** An app as its pages show it. */
   describe: (client: Client) => object;
 }
@@ -169,7 +170,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
 
     async function prove(): Promise<InteractionResults> {
       const origin = { address: ctx.ip, userAgent: ctx.get('User-Agent') || undefined };
-      const { account, client } = await partnerSignIn.redeem(token, origin, clientId);
+      const { account, client, word } = await partnerSignIn.redeem(token, origin, clientId);
       if (session && !isThere) {
         await sessions.end(session.account.id, session.uid).catch(unlessGone);
         await audit.record({ ...origin, type: 'sign_out', accountId: session.account.id });
@@ -178,8 +179,9 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
       await consents.remember({ accountId: account.id, clientId: client.id, epoch: account.epoch, scopesByWord });
       signIn = { account, client };
       const login = { accountId: account.id, epoch: account.epoch, acr: ACR_SSO, amr: [AMR_SSO], ts: now() };
-      // What the person began themselves does not end with the app's right to sign them in.
-      return { login: isThere ? login : { ...login, by: { clientId: client.id, epoch: client.epoch } } };
+      // What the person began themselves does not end with the app's right to sign them in, and what another app began ends with its own.
+      const by = isThere ? session.by : word;
+      return { login: by ? { ...login, by } : login };
     }
 
     const answer = await signInAtOnce(ctx, {

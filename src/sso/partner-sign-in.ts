@@ -9,7 +9,7 @@ import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
 import { type Clients, isClientSecret } from '../clients/clients.ts';
-import type { PartnerSignIn as Ceiling } from '../clients/partner-sign-in.ts';
+import type { PartnerSignIn as Ceiling, Word } from '../clients/partner-sign-in.ts';
 import type { JudgeSecret } from '../clients/secret-judge.ts';
 import { AppError } from '../errors.ts';
 import type { Partners } from './partners.ts';
@@ -50,6 +50,11 @@ export interface SignIn {
   account: Account;
 }
 
+/** What it stands on. */
+export interface ProvenSignIn extends SignIn {
+  word: Word;
+}
+
 export interface PartnerSignIn {
   /** @throws {AppError} `invalid_client`, which does not say what of it was wrong. */
   authenticate(credentials: Credentials, source: string): Promise<PartnerClient>;
@@ -60,6 +65,11 @@ export interface PartnerSignIn {
   introduce(client: PartnerClient, organizationId: string, told: Told, origin: Origin): Promise<Account>;
   /** The account that an app may sign in, when there is one. */
   find(client: PartnerClient, organizationId: string, email: string): Promise<Account | undefined>;
+  /**
+   * The app's word for somebody, as it is now.
+   * @throws {AppError} `access_denied` when it may not sign them in.
+   */
+  vouch(client: PartnerClient, organizationId: string, account: Account): Promise<Word>;
   /** Remembers that the app acted for the person, where the person and administrators see it. */
   note(signIn: SignIn, origin: Origin, detail?: Record<string, string>): Promise<void>;
   /** What the app may do as the person, of what is asked or all. */
@@ -68,13 +78,13 @@ export interface PartnerSignIn {
    * Who would be signed in with a token. Uses nothing up.
    * @throws {AppError} as `redeem` does.
    */
-  look(token: string, clientId?: string): Promise<SignIn>;
+  look(token: string, clientId?: string): Promise<ProvenSignIn>;
   /**
    * Uses the token up. Of many parallel callers one gets an answer.
    * @param clientId The only app whose token will do.
    * @throws {AppError} `sso_token_used` for one that is not good; `access_denied` when the person may not be signed in any more.
    */
-  redeem(token: string, origin: Origin, clientId?: string): Promise<SignIn>;
+  redeem(token: string, origin: Origin, clientId?: string): Promise<ProvenSignIn>;
 }
 
 /** The digest of no secret, as long as any. */
@@ -103,10 +113,11 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
   }
 
   /** @throws {AppError} `access_denied` */
-  async function assertMaySignIn(client: PartnerClient, organizationId: string, account: Account): Promise<void> {
+  async function vouch(client: PartnerClient, organizationId: string, account: Account): Promise<Word> {
     refuseOthers(account, client.sso, organizationId);
     const partner = await partners.get(account.id, client.id);
     if (partner?.refusedAt !== undefined) throw denied('this person does not let your app sign them in');
+    return { clientId: client.id, epoch: client.epoch, refusals: partner?.refusals ?? 0 };
   }
 
   /** Without permissions yet: what is given is remembered first. Undefined when somebody else's request was quicker. */
@@ -172,16 +183,16 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
     );
   }
 
-  async function look(token: string, onlyFor?: string): Promise<SignIn> {
+  async function look(token: string, onlyFor?: string): Promise<ProvenSignIn> {
     const record = await tokens.find(token);
     if (!record) throw used();
     const { accountId, clientId, organizationId, epoch, clientEpoch } = record;
     if (onlyFor !== undefined && onlyFor !== clientId) throw used();
     const [client, account] = await Promise.all([partnerOf(clientId, organizationId), accounts.get(accountId)]);
     if (!client || !account) throw used();
-    await assertMaySignIn(client, organizationId, account);
+    const word = await vouch(client, organizationId, account);
     if (!counts(account, 'sign-in', epoch) || client.epoch !== clientEpoch) throw used();
-    return { client, account };
+    return { client, account, word };
   }
 
   async function note({ client, account }: SignIn, origin: Origin, detail?: Record<string, string>): Promise<void> {
@@ -190,6 +201,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
   }
 
   return {
+    vouch,
     note,
 
     async authenticate({ clientId = '', secret = '', organizationId = '' }, source) {
@@ -219,7 +231,7 @@ export function createPartnerSignIn(options: PartnerSignInOptions): PartnerSignI
       const known = await personOf(client, organizationId, person.email);
       const made = known ?? (await create(client, organizationId, person, by));
       const account = made ?? (await madeMeanwhile(client, organizationId, person.email));
-      await assertMaySignIn(client, organizationId, account);
+      await vouch(client, organizationId, account);
       const updated = await refresh(client, organizationId, account, person, by);
       if (altered.length > 0 && (!known || changesTo(known, names)))
         await audit.record({

@@ -17,6 +17,8 @@ const Partner = z.object({
   lastAddress: z.string().optional(),
   /** When the person took the right away. */
   refusedAt: z.int().optional(),
+  /** How often they did: what the app began before does not come back when it may again. */
+  refusals: z.int().nonnegative().default(0),
 });
 export type Partner = z.infer<typeof Partner>;
 
@@ -41,13 +43,13 @@ export function createPartners({ storage, now }: { storage: Storage; now: () => 
 
   async function note(accountId: string, clientId: string, facts: Partial<Partner>): Promise<void> {
     const id = idOf(accountId, clientId);
-    const first = { accountId, clientId, given: [], ...facts };
+    const first = { accountId, clientId, given: [], refusals: 0, ...facts };
     if (await partners.insert(id, first, { groups: [groupOf(accountId)] })) return;
     await partners.update(id, (known) => ({ ...known, ...facts }));
   }
 
-  async function change(accountId: string, clientId: string, facts: Partial<Partner>): Promise<void> {
-    const changed = await partners.update(idOf(accountId, clientId), (known) => ({ ...known, ...facts }));
+  async function change(accountId: string, clientId: string, next: (known: Partner) => Partner): Promise<void> {
+    const changed = await partners.update(idOf(accountId, clientId), next);
     if (!changed) throw new AppError('not_found', 'this app has never signed the person in');
   }
 
@@ -62,8 +64,9 @@ export function createPartners({ storage, now }: { storage: Storage; now: () => 
     noteSignIn: (accountId, clientId, address) =>
       note(accountId, clientId, { lastAt: now(), ...(address === undefined ? {} : { lastAddress: address }) }),
 
-    refuse: (accountId, clientId) => change(accountId, clientId, { refusedAt: now() }),
-    allow: (accountId, clientId) => change(accountId, clientId, { refusedAt: undefined }),
+    refuse: (accountId, clientId) =>
+      change(accountId, clientId, (known) => ({ ...known, refusedAt: now(), refusals: known.refusals + 1 })),
+    allow: (accountId, clientId) => change(accountId, clientId, (known) => ({ ...known, refusedAt: undefined })),
 
     async forgetAll(accountId) {
       const known = await Array.fromAsync(partners.all(groupOf(accountId)));

@@ -67,9 +67,10 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
     '/access-token',
     answer(async function createAccessToken(ctx, { client, organizationId }) {
       const { account, permissions } = await introduced(ctx, client, organizationId);
+      const word = await partnerSignIn.vouch(client, organizationId, account);
       const scope = partnerSignIn.scopeFor(client, account, permissions);
       const lifetime = client.exchangedTokenLifetime ?? LIFETIME;
-      const { accessToken, expiresIn } = await issue({ client, account, scope, lifetime });
+      const { accessToken, expiresIn } = await issue({ client, account, scope, lifetime, word });
       await partnerSignIn.note({ client, account }, originOf(ctx), { for: 'access token' });
       ctx.body = { access_token: accessToken, token_type: 'Bearer', expires_in: expiresIn, scope: scope.join(' ') };
     }),

@@ -389,17 +389,58 @@ onEachEngine((openStore) => {
       });
     }
 
-    it('ends elsewhere when the person stops that app, and everywhere when they end everything', async () => {
+    it('ends when the person stops that app, from there as well, and does not come back when the app may again', async () => {
       const rival = await newPartner({ organizationId: partner.organizationId });
       const person = user();
+      await app.person({ email: person.email, organizationId: partner.organizationId });
+      const own = flows.browser();
+      await walk(own, `${app.issuer}/account`, { email: person.email, password: PASSWORD });
       const [here, elsewhere, theirs] = [await signedIn(person), await signedIn(person), await signedIn(person, rival)];
-      const signedInNow = () => Promise.all([here, elsewhere, theirs].map((each) => isSignedIn(cookiesOf(each))));
+      // That the app, or another one, signs somebody in who is there already makes it no other session.
+      await arrive(here, loginPath(await tokenFor(person)));
+      await arrive(here, loginPath(await tokenFor(person, rival)));
+      const given = fragmentOf((await silently(here)).url).get('access_token');
+      const userinfo = async () => (await flows.userinfo(String(given))).status;
+      const signedInNow = () => Promise.all([here, elsewhere, theirs, own].map((each) => isSignedIn(cookiesOf(each))));
+      expect([await userinfo(), await signedInNow()]).to.deep.equal([200, [true, true, true, true]]);
       await here.submit(`/account/apps/${partner.id}/sign-in/refuse`, {});
-      expect(await signedInNow()).to.deep.equal([true, false, true]);
+      expect([await userinfo(), await signedInNow()]).to.deep.equal([401, [false, false, true, true]]);
       expect((await askAsPartner(app.issuer, 'token', rival, person)).status).to.equal(200);
+      await own.submit(`/account/apps/${partner.id}/sign-in/allow`, {});
+      expect([await userinfo(), await signedInNow()]).to.deep.equal([401, [false, false, true, true]]);
+      expect(await isSignedIn(cookiesOf(await signedIn(person)))).to.equal(true);
+    });
+
+    it('ends everywhere when the person ends everything, and the apps sign them in no more', async () => {
+      const rival = await newPartner({ organizationId: partner.organizationId });
+      const person = user();
+      const [here, theirs] = [await signedIn(person), await signedIn(person, rival)];
       await here.submit('/account/security/everything', {});
-      expect(await signedInNow()).to.deep.equal([false, false, false]);
+      const signedInNow = await Promise.all([here, theirs].map((each) => isSignedIn(cookiesOf(each))));
+      expect(signedInNow).to.deep.equal([false, false]);
       expect((await askAsPartner(app.issuer, 'token', rival, person)).status).to.equal(403);
+    });
+
+    it('ends when they leave the organization, and so does what came of it and an access token by its word', async () => {
+      const { id: other } = await app.directory.organizations.create({ name: 'Elsewhere' });
+      for (const organizationId of [other, undefined]) {
+        const person = user();
+        await app.person({ email: person.email, organizationId: partner.organizationId });
+        const own = flows.browser();
+        await walk(own, `${app.issuer}/account`, { email: person.email, password: PASSWORD });
+        const theirs = await signedIn(person);
+        const tokens = [
+          fragmentOf((await silently(theirs)).url).get('access_token'),
+          (await askAsPartner(app.issuer, 'access-token', partner, person)).body.access_token,
+        ];
+        const now = async () => [
+          ...(await Promise.all([theirs, own].map((each) => isSignedIn(cookiesOf(each))))),
+          ...(await Promise.all(tokens.map(async (token) => (await flows.introspect(partner, String(token))).active))),
+        ];
+        expect(await now()).to.deep.equal([true, true, true, true]);
+        await app.directory.accounts.update(String((await accountOf(person))?.id), { organizationId });
+        expect(await now()).to.deep.equal([false, true, false, false]);
+      }
     });
 
     it('is ended once, however often that is asked for at the same time', async () => {
@@ -771,7 +812,9 @@ onEachEngine((openStore) => {
       const person = user();
       await app.person({ email: person.email, organizationId: partner.organizationId });
       const browser = await signedIn(person);
-      await browser.submit(`/account/apps/${partner.id}/sign-in/refuse`, {});
+      await app.directory.partners.refuse(String((await accountOf(person))?.id), partner.id);
+      const rival = await newPartner({ organizationId: partner.organizationId });
+      await arrive(browser, loginPath(await tokenFor(person, rival)));
       const asked = await browser.submit(`/account/apps/${partner.id}/sign-in/allow`, {});
       expect(asked.url.pathname).to.match(/^\/interaction\//);
       expect((await askAsPartner(app.issuer, 'token', partner, person)).status).to.equal(403);
@@ -789,7 +832,8 @@ onEachEngine((openStore) => {
         const { status, body } = await askAsPartner(app.issuer, path, partner, person);
         expect([status, body.error], path).to.deep.equal([403, 'access_denied']);
       }
-      await browser.submit(`/account/apps/${partner.id}/sign-in/allow`, {});
+      const rival = await newPartner({ organizationId: partner.organizationId });
+      await (await signedIn(person, rival)).submit(`/account/apps/${partner.id}/sign-in/allow`, {});
       expect(await tokenFor(person)).to.match(/^lk_sso_/);
     });
   });
