@@ -2,6 +2,9 @@ import { expect } from 'chai';
 import { startTarget } from './attacks/web-target.ts';
 import { embeddedStore, type TestStore } from './support/app.ts';
 
+const FORWARDED = ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-forwarded-proto', 'via'];
+const OF_PROVIDERS = ['cf-connecting-ip', 'true-client-ip', 'x-client-ip', 'fastly-client-ip'];
+
 describe('a proxy', () => {
   let store: TestStore;
   beforeEach(async () => {
@@ -19,7 +22,7 @@ describe('a proxy', () => {
   }
 
   it('that nobody named is warned of once, with the setting and its address, on the loopback interface too', async () => {
-    for (const name of ['x-forwarded-for', 'forwarded', 'x-real-ip', 'x-forwarded-proto']) {
+    for (const name of [...FORWARDED, ...OF_PROVIDERS]) {
       const warnings = await warningsWith('10.0.0.0/8', { [name]: 'for=198.51.100.1' });
       expect(warnings, name).to.have.lengthOf(1);
       expect(JSON.parse(warnings[0] ?? '{}')).to.include({ level: 40, peer: '127.0.0.1' });

@@ -6,7 +6,18 @@ import { AppError } from '../errors.ts';
 import { isRepeated } from './repeated-header.ts';
 
 /** What proxies say of whom they speak for. */
-const FORWARDED = ['x-forwarded-for', 'x-forwarded-proto', 'x-forwarded-host', 'x-real-ip', 'forwarded'];
+const FORWARDED = [
+  'x-forwarded-for',
+  'x-forwarded-proto',
+  'x-forwarded-host',
+  'x-real-ip',
+  'x-client-ip',
+  'cf-connecting-ip',
+  'true-client-ip',
+  'fastly-client-ip',
+  'forwarded',
+  'via',
+];
 /** Peers that are warned of, once each: anybody can send such headers. */
 const MOST_NOTED = 20;
 
