@@ -109,6 +109,17 @@ onEachEngine((openStore) => {
     expect(text).to.contain('&lt;script&gt;').and.not.to.contain('<script>alert');
   });
 
+  it('chooses all that a link asks for, in one parameter or in several', async () => {
+    const { browser } = await visitor();
+    const held = [...(await browser.open('/account/tokens/new')).text.matchAll(/name="permission" value="([^"]+)"/g)];
+    const [first = '', second = ''] = held.map(([, name]) => name);
+    for (const query of [`scope=${first}&scope=${second}`, `scope=${first}+${second}`]) {
+      const { text } = await browser.open(`/account/tokens/new?${query}`);
+      const chosen = [...text.matchAll(/name="permission" value="([^"]+)"[^>]* checked/g)].map(([, name]) => name);
+      expect(chosen, query).to.have.members([first, second]);
+    }
+  });
+
   it('revokes a token at the very next request, and touches nobody else’s', async () => {
     const { browser } = await visitor();
     const stranger = await visitor();

@@ -27,7 +27,11 @@ export type TokenForm = z.infer<typeof TokenForm>;
 /** What a link may ask to be filled in, with the names of `POST /api/tokens`. Whatever else it carries is left out. */
 export const TokenLink = z.object({
   description: z.string().catch(''),
-  scope: z.string().optional().catch(undefined),
+  /** Said more than once, all of it counts. */
+  scope: checked
+    .transform((names) => names.join(' '))
+    .optional()
+    .catch(undefined),
   expires_in: z.string().catch(''),
 });
 export type TokenLink = z.infer<typeof TokenLink>;
