@@ -299,7 +299,7 @@ export async function createApp(
 
   const assets = createAssets(join(VIEWS, 'assets'));
   const views = await createViews({ directory: VIEWS, assets });
-  const errors = createErrorAnswers({ views, log });
+  const errors = createErrorAnswers({ views, log, profileLocale: (ctx) => engine.profileLocale(ctx) });
   const judgeSecret = createJudgeSecret(throttle);
   const resolve = createNameResolver();
   const mail = createMail({

@@ -3,6 +3,7 @@
  * carries a reference that its log line carries too.
  */
 import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type Koa from 'koa';
 import type { Logger } from 'pino';
 import { AppError, type ErrorCode, type WayOn } from '../errors.ts';
@@ -25,7 +26,17 @@ export interface ErrorAnswers {
   renderPage(ctx: Koa.Context, report: ErrorReport): Promise<void>;
 }
 
-export function createErrorAnswers({ views, log }: { views: Views; log: Logger }): ErrorAnswers {
+export interface ErrorAnswersOptions {
+  views: Views;
+  log: Logger;
+  /** The language in the profile of who is signed in to the browser. */
+  profileLocale: (ctx: Koa.Context) => Promise<string | undefined>;
+}
+
+/** Milliseconds that a page waits to learn whose it is. */
+const PATIENCE_MS = 500;
+
+export function createErrorAnswers({ views, log, profileLocale }: ErrorAnswersOptions): ErrorAnswers {
   const noted = new WeakSet<object>();
 
   function note(ctx: Koa.Context, { code, status, detail, cause }: ErrorReport): string {
@@ -49,8 +60,16 @@ export function createErrorAnswers({ views, log }: { views: Views; log: Logger }
     if (status >= 500) note(ctx, { code, status, cause });
   }
 
+  /** Many fail before anybody has asked who is there. What is our trouble may come of not being able to ask. */
+  async function learnLocale(ctx: Koa.Context, status: number): Promise<void> {
+    if (status >= 500 || 'profileLocale' in ctx.state) return;
+    const asked = profileLocale(ctx).catch(() => undefined);
+    ctx.state.profileLocale = await Promise.race([asked, sleep(PATIENCE_MS, undefined, { ref: false })]);
+  }
+
   async function renderPage(ctx: Koa.Context, report: ErrorReport): Promise<void> {
     const reference = note(ctx, report);
+    await learnLocale(ctx, report.status);
     ctx.status = report.status;
     const { code, status, detail, wayOn } = report;
     // What may be over soon is worth another try; only a page that was asked for can be asked for again.

@@ -35,6 +35,8 @@ export interface Engine {
    * Who is signed in to this browser; undefined for nobody. A partner's word is no proof: who came by it has proved nothing themselves.
    */
   browserSession(ctx: Koa.Context): Promise<BrowserSession | undefined>;
+  /** The language in their profile. Asks the store nothing for a browser without a session, and writes nothing. */
+  profileLocale(ctx: Koa.Context): Promise<string | undefined>;
 }
 
 export interface BrowserSession {
@@ -174,6 +176,15 @@ export function createEngine(options: EngineOptions): Engine {
       noteRefusal(context);
       if (isClientRefused(context)) await countRefusedClient(ctx);
       if (isToWait(ctx) && !ctx.response.get('Retry-After')) ctx.set('Retry-After', String(secondsToWait(ctx)));
+    },
+
+    async profileLocale(ctx) {
+      const provider = current?.provider;
+      const id = provider && ctx.cookies.get(provider.cookieName('session'), { signed: false });
+      const session = id ? await provider.Session.find(id) : undefined;
+      const { accountId, uid, epoch } = (session ?? {}) as Partial<Session & Vouched>;
+      if (accountId === undefined || uid === undefined) return undefined;
+      return (await settings.findProven(accountId, { uid, epoch }))?.locale;
     },
 
     async browserSession(ctx) {

@@ -32,6 +32,21 @@ describe('the language of a profile', () => {
       expect(await languageAt(path), path).to.equal('fi');
     expect(await languageAt(await asking({ prompt: 'consent', ui_locales: 'en' }))).to.equal('en');
     expect(await languageAt('/account?ui_locales=en')).to.equal('en');
+    const unknownApp = flows.authorizeUrl({ ...client, id: 'nobody' }, {});
+    const failing = [
+      '/account/nix',
+      '/nix',
+      '/interaction/long-gone',
+      '/setup?code=used',
+      '/sso/login?token=x',
+      unknownApp,
+    ];
+    for (const path of failing) expect(await languageAt(path), path).to.equal('fi');
+    const stranger = flows.browser();
+    for (const path of failing) {
+      const { response } = await stranger.open(path, { headers: { 'accept-language': 'en' } });
+      expect(response?.headers.get('content-language'), path).to.equal('en');
+    }
 
     await browser.submit('/account', { locale: '' });
     expect(await languageAt('/account')).to.equal('en');
