@@ -345,19 +345,19 @@ export async function createApp(
   };
 
   const families = createTokenFamilies({ storage, now });
-  const stands = createStanding({
+  const standsOn = {
     findAccount: accounts.findActive,
     findClient: clients.findActive,
     findPartner: partners.get,
-  });
+    findIdentityProvider: identityProviders.findActive,
+  };
+  const stands = createStanding(standsOn);
   const { findAccessToken, findRefreshToken } = createEngineTokens({
     storage,
     sessionRecords,
     families,
     now,
-    findAccount: accounts.findActive,
-    findClient: clients.findActive,
-    findPartner: partners.get,
+    ...standsOn,
   });
   const consents = createConsents({
     storage,

@@ -190,6 +190,51 @@ onEachEngine((openStore) => {
       });
     });
 
+    it('is not signed in any more when the provider ends on their way back; who is signed in stays', async () => {
+      const { identityProviders } = app.directory;
+      const ends: Record<string, (id: string) => Promise<unknown>> = {
+        disabled: (id) => identityProviders.disable(id),
+        'disabled for a moment': async (id) => {
+          await identityProviders.disable(id);
+          await identityProviders.enable(id);
+        },
+        'not for signing in': (id) => identityProviders.update(id, { signIn: false }),
+        deleted: (id) => identityProviders.remove(id),
+      };
+      for (const [name, end] of Object.entries(ends)) {
+        const id = `ending-${name.replaceAll(' ', '-')}`;
+        await identityProviders.create({
+          id,
+          kind: 'github',
+          baseUrl: providers.github.url,
+          clientId: 'latchkey-there',
+          clientSecret: 'secret of latchkey there',
+        });
+        const person = providers.somebody();
+        const account = await app.person();
+        await app.directory.links.add({ identityProviderId: id, subject: person.subject, accountId: account.id });
+        const [inside, late] = [browser(), browser()];
+        const comeBack = async (visitor: Browser) => {
+          const back = await agreeThere(await goThere(visitor, await openLogin(visitor), id), person);
+          let response = await visitor.request(back.href);
+          let location = String(response.headers.get('location'));
+          while (!location.includes('/identity/authorize/')) {
+            response = await visitor.request(location);
+            location = String(response.headers.get('location'));
+          }
+          return location;
+        };
+        await inside.open(await comeBack(inside));
+        expect(await emailIn(inside), name).to.equal(account.email);
+        const parked = await comeBack(late);
+        await end(id);
+        expect((await late.open(parked)).response?.status, name).to.equal(400);
+        expect(await emailIn(late), name).to.equal(undefined);
+        expect(await emailIn(inside), name).to.equal(account.email);
+        if (name !== 'deleted') await identityProviders.remove(id);
+      }
+    });
+
     it('asks the provider for no more than it needs, with PKCE, state and nonce of one use', async () => {
       const seen = new Set<string | null>();
       for (const provider of IDS) {

@@ -41,6 +41,8 @@ export const IdentityProvider = z.object({
   signIn: z.boolean().default(true),
   newPeople: NewPeople,
   disabledAt: Instant.optional(),
+  /** Raised when it is disabled: a sign-in that was on its way by then does not go on when it may again. */
+  epoch: z.int().nonnegative().default(0),
   createdAt: Instant,
   updatedAt: Instant,
 });

@@ -114,6 +114,7 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
       const provider: IdentityProvider = {
         ...wanted,
         ...(clientSecret === undefined ? {} : { sealedSecret: await sealing.seal(clientSecret) }),
+        epoch: 0,
         createdAt: now(),
         updatedAt: now(),
       };
@@ -144,7 +145,11 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
     },
 
     async disable(id, origin = {}) {
-      await change(id, (provider) => ({ ...provider, disabledAt: provider.disabledAt ?? now() }));
+      await change(id, (provider) => ({
+        ...provider,
+        disabledAt: provider.disabledAt ?? now(),
+        epoch: provider.epoch + 1,
+      }));
       await record(id, 'disabled', origin);
     },
 

@@ -65,10 +65,9 @@ export function createProviderSignIn(options: ProviderSignInOptions) {
       return noEntry(interaction, account, nameOf(identityProvider));
     }
     await audit.record({ ...event, type: 'sign_in', detail: { identity_provider: id } });
-    return {
-      kind: 'finish',
-      result: { login: { accountId: account.id, epoch: account.epoch, acr, amr: AMR, ts: now() }, select_account: {} },
-    };
+    const provider = { id, epoch: identityProvider.epoch };
+    const login = { accountId: account.id, epoch: account.epoch, provider, acr, amr: AMR, ts: now() };
+    return { kind: 'finish', result: { login, select_account: {} } };
   }
 
   return {

@@ -14,14 +14,13 @@ import type { SessionRecords } from './session-records.ts';
 import { createStanding, type StandingOptions } from './standing.ts';
 import type { TokenFamilies } from './token-families.ts';
 
-export interface AccessTokensOptions {
+export interface AccessTokensOptions extends StandingOptions {
   storage: Storage;
   sessionRecords: SessionRecords;
   families: Pick<TokenFamilies, 'isEnded'>;
   now: () => number;
   findAccount: (id: string) => Promise<Account | undefined>;
   findClient: (id: string) => Promise<Client | undefined>;
-  findPartner: StandingOptions['findPartner'];
 }
 
 export interface EngineTokens {
@@ -31,7 +30,7 @@ export interface EngineTokens {
 }
 
 export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
-  const { storage, sessionRecords, families, now, findAccount, findClient, findPartner } = options;
+  const { storage, sessionRecords, families, now, findAccount, findClient } = options;
   const read = async (key: string) => (await storage.get(key)) as AdapterPayload | undefined;
 
   async function grantOf({ grantId, accountId, clientId }: AdapterPayload): Promise<AdapterPayload | undefined> {
@@ -69,9 +68,9 @@ export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
     if (token.expiresWithSession && !session) return undefined;
     // All of one person and one app, which have been looked up already.
     const stands = createStanding({
+      ...options,
       findAccount: async () => account,
       findClient: async (id) => (id === clientId ? client : findClient(id)),
-      findPartner,
     });
     const standing = await Promise.all([token, grant, session].map((record) => !record || stands(record)));
     if (!standing.every(Boolean)) return undefined;

@@ -11,7 +11,10 @@ import { browserNamedIn, uidOfBeginning } from './beginning.ts';
 import { alsoKeep } from './merging.ts';
 
 /** Who has proven what, as an interaction keeps it until the engine goes on. */
-export type ProvenLogin = NonNullable<InteractionResults['login']> & { accountId: string } & Vouched;
+export type ProvenLogin = NonNullable<InteractionResults['login']> & { accountId: string } & Vouched & {
+    /** Where they have proven it, if not here. The session that begins with it does not end with the provider. */
+    provider?: { id: string; epoch: number };
+  };
 
 /** What somebody's sign-in stands on. */
 export interface Vouched {

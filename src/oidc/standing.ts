@@ -6,6 +6,7 @@ import type { AdapterPayload } from 'oidc-provider';
 import { type Account, counts, countsSession, type ProofKind } from '../accounts/account.ts';
 import type { Client } from '../clients/client.ts';
 import type { Word } from '../clients/partner-sign-in.ts';
+import { type IdentityProvider, isForSignIn } from '../identity-providers/identity-provider.ts';
 import type { ProvenLogin, Vouched } from './epoch.ts';
 
 export interface Refusals {
@@ -20,6 +21,7 @@ export interface StandingOptions {
   findClient: (clientId: string) => Promise<Pick<Client, 'epoch' | 'sso'> | undefined>;
   /** How often a person has taken the right to sign them in away from an app; undefined for one that never did. */
   findPartner: (accountId: string, clientId: string) => Promise<Refusals | undefined>;
+  findIdentityProvider: (id: string) => Promise<IdentityProvider | undefined>;
 }
 
 export type Stands = (record: AdapterPayload) => Promise<boolean>;
@@ -30,7 +32,9 @@ const PROOF_OF: Readonly<Record<string, ProofKind>> = { Grant: 'grant' };
 /** What carries the epoch in which its app was given it. */
 const GIVEN_TO_CLIENT = new Set(['ClientCredentials', 'Grant']);
 
-export function createStanding({ findAccount, findClient, findPartner }: StandingOptions): Stands {
+export function createStanding(options: StandingOptions): Stands {
+  const { findAccount, findClient, findPartner, findIdentityProvider } = options;
+
   async function isAccountLive(accountId: string, kind: ProofKind | undefined, epoch: number | undefined) {
     const account = await findAccount(accountId);
     return account !== undefined && (kind === undefined || counts(account, kind, epoch));
@@ -58,6 +62,11 @@ export function createStanding({ findAccount, findClient, findPartner }: Standin
     return isWithin && isLetIn && client?.epoch === epoch;
   }
 
+  async function isProviderGood({ id, epoch }: NonNullable<ProvenLogin['provider']>): Promise<boolean> {
+    const provider = await findIdentityProvider(id);
+    return provider !== undefined && isForSignIn(provider) && provider.epoch === epoch;
+  }
+
   return async function stands(record) {
     const { kind = '', accountId, clientId, clientEpoch, result, lastSubmission } = record;
     const { epoch, by } = record as Vouched;
@@ -71,6 +80,8 @@ export function createStanding({ findAccount, findClient, findPartner }: Standin
         isClientLive(clientId, GIVEN_TO_CLIENT.has(kind) ? Number(clientEpoch ?? 0) : undefined),
       ...logins.map((login) => !login || isAccountLive(login.accountId, 'sign-in', login.epoch)),
       ...[{ accountId, by }, ...logins].map((proof) => !proof?.by || isWordGood(String(proof.accountId), proof.by)),
+      // Only of what has not begun a session yet.
+      !logins[0]?.provider || isProviderGood(logins[0].provider),
     ];
     return (await Promise.all(checks)).every(Boolean);
   };
