@@ -39,6 +39,8 @@ export interface SignedIn {
   profile: UpstreamProfile;
   /** When they last showed the provider who they are (OIDC Core §2 `auth_time`); absent when it does not say. */
   authenticatedAt?: number | undefined;
+  /** What else the provider tells about them, where signing in does not need it. */
+  tellMore?: (() => Promise<UpstreamProfile>) | undefined;
 }
 
 /** Signing in at one provider: the authorization code flow with PKCE (RFC 7636). */

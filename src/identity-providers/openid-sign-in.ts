@@ -14,7 +14,7 @@ import { ID_TOKEN_ALGORITHMS } from './id-token.ts';
 import type { ProviderAccess } from './kinds/kind.ts';
 import { type CodeFlow, configure, type SignInRequest } from './oauth-client.ts';
 import { ProviderUnavailable } from './token-verifier.ts';
-import { isWhole, profileIn } from './upstream-profile.ts';
+import { isWhole, profileIn, withMore } from './upstream-profile.ts';
 
 const Endpoint = z.url({ protocol: /^https?$/ });
 
@@ -79,16 +79,17 @@ export function createOpenIdSignIn(options: ProviderAccess, rules: OpenIdRules):
         throw new Error('the ID token was given to another app');
       const subject = String(claims.sub);
       const known = profileIn(claims);
-      const told = isWhole(known)
-        ? {}
-        : await userInfo(configuration, tokens.access_token, subject).catch((error) => {
-            // That no more can be learnt is no reason to refuse somebody whose address is known.
-            if (known.email === undefined) throw error;
-            return {};
-          });
+      async function tellMore() {
+        const told = await userInfo(configuration, tokens.access_token, subject).catch((error) => {
+          // That no more can be learnt is no reason to refuse somebody whose address is known.
+          if (known.email === undefined) throw error;
+          return {};
+        });
+        return withMore(known, profileIn(claims, told));
+      }
       return {
         subject,
-        profile: profileIn(claims, told),
+        ...(isWhole(known) ? { profile: known, tellMore } : { profile: await tellMore() }),
         authenticatedAt: typeof claims.auth_time === 'number' ? claims.auth_time : undefined,
       };
     },

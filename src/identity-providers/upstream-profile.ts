@@ -14,6 +14,11 @@ export function isWhole({ email, givenName, familyName }: UpstreamProfile): bool
   return email !== undefined && (givenName !== undefined || familyName !== undefined);
 }
 
+/** What is known, with more to go by. Where nothing was left to ask for, that is only whether the address is theirs. */
+export function withMore(known: UpstreamProfile, more: UpstreamProfile): UpstreamProfile {
+  return isWhole(known) ? { ...known, email: more.email } : more;
+}
+
 type Claims = Record<string, unknown>;
 
 /**
@@ -33,14 +38,18 @@ function namesOf(givenName?: string, familyName?: string, name?: string) {
   return { givenName: given, familyName: family };
 }
 
-/** An address may be said in one place and be said to be verified in another one, but never be one that it was not said of. */
+/**
+ * An address may be said in one place and be said to be verified in another one, but never be one that it was not said of. That it is
+ * not verified counts wherever it is said.
+ */
 function verifiedEmailIn(said: readonly Claims[]): string | undefined {
   const claimed = said.filter(({ email }) => isText(email));
   const [email] = claimed.map((claims) => Email.safeParse(claims.email).data);
   const about = said.filter((claims) => !isText(claims.email) || Email.safeParse(claims.email).data === email);
-  const verified = about.map((claims) => claims.email_verified).find((word) => word !== undefined && word !== null);
+  const words = about.map((claims) => claims.email_verified).filter((word) => word !== undefined && word !== null);
   // Some say it in words.
-  return verified === true || verified === 'true' ? email : undefined;
+  const isVerified = words.length > 0 && words.every((word) => word === true || word === 'true');
+  return isVerified ? email : undefined;
 }
 
 function isText(value: unknown): value is string {

@@ -10,7 +10,7 @@ import { basicAuthorization } from '../client-authentication.ts';
 import { keySetIn, verifyIdToken } from '../id-token.ts';
 import { testOpenIdConnection } from '../openid-connection-test.ts';
 import { ProviderUnavailable, type TokenCheck, type TokenCheckRequest, type TokenVerifier } from '../token-verifier.ts';
-import { isWhole, profileIn } from '../upstream-profile.ts';
+import { isWhole, profileIn, withMore } from '../upstream-profile.ts';
 import type { Kind, ProviderSettings, VerifierOptions } from './kind.ts';
 
 const FOUND_BY_ISSUER = 'an OpenID provider is found by its issuer';
@@ -133,7 +133,19 @@ function checkOf({ status, body }: ProviderAnswer, { issuer, audience, now, user
   if (exp !== undefined && exp <= now) return { outcome: 'expired' };
   const expiresAt = exp === undefined ? undefined : Math.floor(exp);
   const profile = profileIn(parsed.data);
-  const proven = { outcome: 'proven', subject: sub, expiresAt, profile } as const;
-  if (isWhole(profile)) return proven;
-  return { ...proven, tellMore: async (token) => profileIn(parsed.data, await userInfo(token, sub)) };
+  return {
+    outcome: 'proven',
+    subject: sub,
+    expiresAt,
+    profile,
+    tellMore: async (token) => withMore(profile, profileIn(parsed.data, await told(token))),
+  };
+
+  /** That no more can be learnt is no reason to refuse somebody of whom all is known. */
+  async function told(token: string): Promise<Record<string, unknown>> {
+    return userInfo(token, String(sub)).catch((error) => {
+      if (!isWhole(profile)) throw error;
+      return {};
+    });
+  }
 }
