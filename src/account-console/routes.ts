@@ -5,7 +5,7 @@
 import Router from '@koa/router';
 import { createOneTimeForms } from '../console/one-time-forms.ts';
 import { localeOf } from '../http/locale.ts';
-import { sameOrigin } from '../http/same-origin.ts';
+import { hidesOrigin, sameOrigin } from '../http/same-origin.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type AppRoutesOptions, appRoutes } from './app-routes.ts';
 import { type ChangePasswordOptions, createChangePassword } from './change-password.ts';
@@ -17,7 +17,7 @@ import { type SessionRoutesOptions, sessionRoutes } from './session-routes.ts';
 import { type SignInMethodRoutesOptions, signInMethodRoutes } from './sign-in-method-routes.ts';
 import { type TokenRoutesOptions, tokenRoutes } from './token-routes.ts';
 
-export type AccountConsoleOptions = Omit<ConsoleOptions, 'localeOf'> &
+export type AccountConsoleOptions = Omit<ConsoleOptions, 'localeOf' | 'hidesOrigin'> &
   Omit<
     ProfileRoutesOptions & TokenRoutesOptions & SessionRoutesOptions & AppRoutesOptions & SignInMethodRoutesOptions,
     'pages' | 'forms'
@@ -26,9 +26,9 @@ export type AccountConsoleOptions = Omit<ConsoleOptions, 'localeOf'> &
   RevokeEverythingOptions & { storage: Storage };
 
 export function accountConsoleRoutes(options: AccountConsoleOptions): Router {
-  const pages = createConsole({ ...options, localeOf });
+  const pages = createConsole({ ...options, localeOf, hidesOrigin });
   const router = new Router();
-  router.use('/account', sameOrigin(options));
+  router.use('/account', sameOrigin({ issuer: options.issuer, provenByForm: true }));
 
   router.get('/', function home(ctx) {
     ctx.redirect('/account');

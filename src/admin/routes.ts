@@ -14,7 +14,7 @@ import type { InProcess } from '../http/in-process.ts';
 import { localeOf } from '../http/locale.ts';
 import type { Outbound } from '../http/outbound.ts';
 import type { Throttle } from '../http/rate-limit.ts';
-import { sameOrigin } from '../http/same-origin.ts';
+import { hidesOrigin, sameOrigin } from '../http/same-origin.ts';
 import { createConnectionTest } from '../identity-providers/connection-test.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import type { EndAccessToken } from '../oidc/end-access-token.ts';
@@ -34,7 +34,7 @@ import { organizationRoutes } from './organization-routes.ts';
 import { partnerSignInRoutes } from './partner-sign-in-routes.ts';
 import { permissionRoutes } from './permission-routes.ts';
 
-export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> & {
+export type AdminOptions = Omit<ConsoleOptions, 'localeOf' | 'hidesOrigin'> & {
   storage: Storage;
   throttle: Throttle;
   accounts: Accounts;
@@ -54,11 +54,11 @@ export type AdminOptions = Omit<ConsoleOptions, 'localeOf'> & {
 };
 
 export function adminRoutes(options: AdminOptions): Router {
-  const pages = createAdminConsole({ ...options, localeOf });
+  const pages = createAdminConsole({ ...options, localeOf, hidesOrigin });
   const forms = createOneTimeForms(options);
   const choices = createChoices(options);
   const router = new Router();
-  router.use('/admin', sameOrigin(options));
+  router.use('/admin', sameOrigin({ issuer: options.issuer, provenByForm: true }));
 
   router.get(
     '/admin',

@@ -12,6 +12,7 @@ import type { Views } from '../http/views.ts';
 import { cookieName } from '../oidc/cookie-name.ts';
 import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
 import type { Storage } from '../storage/storage.ts';
+import { createFormTokens, FORM_TOKEN } from './form-tokens.ts';
 import { createKeptForms, type Fields } from './kept-forms.ts';
 import { whenIn } from './when.ts';
 
@@ -84,19 +85,25 @@ export interface ConsoleOptions {
   storage: Storage;
   views: Views;
   localeOf: (ctx: Koa.Context) => string;
+  /** Whether only the form itself can say that it comes from a page of ours. */
+  hidesOrigin: (ctx: Koa.Context) => boolean;
+  formKeys: readonly Uint8Array[];
   findSession: (ctx: Koa.Context) => Promise<Omit<Visitor, 'origin' | 'kept'> | undefined>;
 }
 
 export function createConsole<Section extends string, Notice extends string>(
   { name, sections, notices, recentSignIn, admit, helpers }: ConsolePlan<Section, Notice>,
-  { issuer, now, storage, views, localeOf, findSession }: ConsoleOptions,
+  { issuer, now, storage, views, localeOf, hidesOrigin, formKeys, findSession }: ConsoleOptions,
 ): Console<Section, Notice> {
   const keptForms = createKeptForms({ storage });
+  const formTokens = createFormTokens({ keys: formKeys });
   const noticeCookie = cookieName(issuer, 'latchkey-notice');
   const cookie = { signed: true, httpOnly: true, sameSite: 'lax', path: `/${name}`, overwrite: true } as const;
 
   const visitorOf = async (ctx: Koa.Context): Promise<Visitor | undefined> => {
     const session = await findSession(ctx);
+    const provesItself = session !== undefined && formTokens.prove(ctx.request.body, session.uid);
+    if (ctx.method === 'POST' && hidesOrigin(ctx) && !provesItself) throw unproven();
     if (session) admit?.(session.account);
     return session && { ...session, origin: { address: ctx.ip, userAgent: ctx.get('User-Agent') || undefined } };
   };
@@ -154,7 +161,7 @@ export function createConsole<Section extends string, Notice extends string>(
       await views.render(ctx, 'interaction/logged-out');
     },
 
-    async render(ctx, { account, kept }, { section, view, data = {} }) {
+    async render(ctx, { account, uid, kept }, { section, view, data = {} }) {
       const shared = {
         section,
         sections,
@@ -165,6 +172,7 @@ export function createConsole<Section extends string, Notice extends string>(
         ...helpers,
       };
       await views.render(ctx, `${name}/${view}`, { ...shared, ...data });
+      ctx.body = formTokens.intoForms(String(ctx.body), uid);
     },
 
     redirect(ctx, path, notice) {
@@ -173,6 +181,11 @@ export function createConsole<Section extends string, Notice extends string>(
       ctx.redirect(path);
     },
   };
+}
+
+function unproven(): AppError {
+  const detail = 'nothing shows that this form comes from one of our own pages; open its page and send it again';
+  return new AppError('access_denied', detail, { field: FORM_TOKEN });
 }
 
 /** Nobody said no: the sign-in could not be carried out. */

@@ -5,12 +5,13 @@
 import { z } from 'zod';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
+import { FORM_TOKEN } from './form-tokens.ts';
 
 /** Seconds that a sign-in may take. */
 const KEPT = 15 * 60;
 
-/** What is never written down, nor shown again; and the ids of forms, each of which is for one page. */
-const SECRET: ReadonlySet<string> = new Set(['password', 'current', 'client_secret', 'form']);
+/** What is never written down, nor shown again; and what the page that comes back has anew: the ids of forms, and their tokens. */
+const SECRET: ReadonlySet<string> = new Set(['password', 'current', 'client_secret', 'form', FORM_TOKEN]);
 
 const Fields = z.record(z.string(), z.union([z.string(), z.array(z.string())]));
 /** What was sent, by field; what came several times is a list. */

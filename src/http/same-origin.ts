@@ -15,7 +15,7 @@ export interface SameOriginOptions {
  * Refuses state-changing requests that another site's page made this browser send. Browsers say where a request comes from in
  * `Sec-Fetch-Site` (W3C Fetch Metadata §2.2), older ones in `Origin` and `Referer`. An `Origin` of `null` says nothing: it stands for
  * our own pages as well, where something on the way takes `Referrer-Policy` to heart. What says nothing of where it comes from passes
- * only where the form itself proves that its page was seen.
+ * only where the form itself proves that its page was seen, which its routes look at.
  */
 export function sameOrigin(options: SameOriginOptions): Koa.Middleware {
   return async function refuseOtherOrigins(ctx, next) {
@@ -26,15 +26,19 @@ export function sameOrigin(options: SameOriginOptions): Koa.Middleware {
   };
 }
 
+/** Whether the browser, or something on the way, says nothing of where the request comes from. */
+export function hidesOrigin(ctx: Koa.Context): boolean {
+  return !ctx.get('Sec-Fetch-Site') && ['', 'null'].includes(ctx.get('Origin')) && !ctx.get('Referer');
+}
+
 async function comesFromUs(
   ctx: Koa.Context,
   { issuer, provenByForm = false, provenWithoutOrigin = async () => true }: SameOriginOptions,
 ): Promise<boolean> {
+  const origin = ctx.get('Origin');
+  if (hidesOrigin(ctx)) return provenByForm && (origin === '' || (await provenWithoutOrigin(ctx)));
   const site = ctx.get('Sec-Fetch-Site');
   if (site) return site === 'same-origin' || site === 'none';
-  const origin = ctx.get('Origin');
   if (origin && origin !== 'null') return origin === issuer;
-  const referer = ctx.get('Referer');
-  if (referer) return URL.parse(referer)?.origin === issuer;
-  return provenByForm && (origin === '' || (await provenWithoutOrigin(ctx)));
+  return URL.parse(ctx.get('Referer'))?.origin === issuer;
 }

@@ -15,6 +15,8 @@ export interface Sealing {
   successorsOf(secret: string): string[];
   /** Keys for signing cookies, derived from the same secrets; the first signs, all verify. */
   readonly cookieKeys: string[];
+  /** Keys for proving that a form's page was seen; the first proves, all are accepted. */
+  readonly formKeys: Uint8Array[];
 }
 
 /** @param keys 32 bytes each; the first seals, all open. */
@@ -26,6 +28,7 @@ export function createSealing(keys: readonly Buffer[]): Sealing {
   return {
     successorsOf: (secret) => successionKeys.map((key) => createHmac('sha256', key).update(secret).digest('base64url')),
     cookieKeys: keys.map((key) => Buffer.from(derive(key, 'cookies')).toString('base64url')),
+    formKeys: keys.map((key) => derive(key, 'forms')),
 
     async seal(plaintext) {
       const [key] = sealingKeys;

@@ -189,7 +189,7 @@ function createWitness() {
     for (const cookie of cookies) secrets.add(/=([^;]*)/.exec(cookie)?.[1] ?? '');
     for (const [, value = ''] of location.matchAll(/[?&#](?:code|access_token|id_token)=([^&]+)/g)) secrets.add(value);
     for (const [, value = ''] of body.matchAll(/"(?:access|id|refresh)_token":"([^"]+)"/g)) secrets.add(value);
-    for (const [, value = ''] of body.matchAll(/name="xsrf" value="([^"]+)"/g)) secrets.add(value);
+    for (const [, value = ''] of body.matchAll(/name="(?:xsrf|form_token)" value="([^"]+)"/g)) secrets.add(value);
     secrets.delete('');
   }
 
