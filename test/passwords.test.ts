@@ -205,7 +205,7 @@ describe('signing in with a password', () => {
       this.timeout(20_000);
       const [wrong, disabled] = await Promise.all([person(), person()]);
       await people.accounts.disable(disabled.id);
-      const emails = { wrong: wrong.email, disabled: disabled.email, unknown: 'nobody.at.all@example.com' };
+      const emails = { wrong: wrong.email, disabled: disabled.email, unknown: `nobody.${wrong.email}` };
       const times: Record<string, number[]> = { wrong: [], disabled: [], unknown: [] };
       for (let n = 0; n < 25; n++) {
         for (const [kind, email] of Object.entries(emails)) {
@@ -308,6 +308,41 @@ describe('signing in with a password', () => {
           'sign_in_refused',
         ),
       ).to.equal(5);
+    });
+
+    it('refuses no right password for other right ones under way, in two processes, from one address or many', async () => {
+      const { email, address } = await person();
+      const other = await startPeopleProcess(store.url, people.clock);
+      const from = (n: number) => (n % 2 ? address : `198.51.100.${n}`);
+      const inputs = Array.from({ length: 25 }, (_, n) => ({
+        email,
+        password: PASSWORD,
+        source: { address: from(n) },
+      }));
+      const outcomes = await Promise.all([
+        other.perform({ order: 'signIn', inputs }),
+        Promise.all(inputs.map((input) => outcomeOf(people.signIn(input)))),
+      ]);
+      await other.stop();
+      expect(outcomes.flat()).to.deep.equal(Array(50).fill('ok'));
+    });
+
+    it('refuses none of an office whose people all come at once', async () => {
+      const office = await Promise.all(Array.from({ length: 60 }, () => person()));
+      const source = { address: '198.51.100.200' };
+      const signIns = office.map(({ email }) => outcomeOf(people.signIn({ email, password: PASSWORD, source })));
+      expect(await Promise.all(signIns)).to.deep.equal(Array(60).fill('ok'));
+    });
+
+    it('counts the wrong ones among right ones under way, and lets none wait for what was wrong', async () => {
+      const { email, address } = await person();
+      const wrong = Array.from({ length: 5 }, (_, n) => outcomeOf(guess(email, `wrong ${n}`, address)));
+      const late = repeat(20, () => outcomeOf(guess(email, PASSWORD, address)));
+      expect(await Promise.all(wrong)).to.deep.equal(Array(5).fill('invalid_grant'));
+      expect(new Set(await late)).to.deep.equal(new Set(['too_many_requests']));
+      const started = performance.now();
+      expect(await outcomeOf(guess(email, PASSWORD, address))).to.equal('too_many_requests');
+      expect(performance.now() - started).to.be.below(2000);
     });
 
     it('hashes nothing for a source that has been stopped', async () => {

@@ -7,6 +7,8 @@ import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import type { Throttle } from '../http/rate-limit.ts';
 
+const WRONG = 'wrong password when changing it';
+
 export interface PasswordChange {
   current: string;
   next: string;
@@ -34,13 +36,15 @@ export function createChangePassword({ accounts, passwords, throttle, audit }: C
     // Whoever found a browser signed in may try as often as in any browser of the account's.
     const guess = { account: account.email || account.id, source: origin.address ?? '', browser: keepSession };
     const accountId = account.id;
-    const counted = await guesses.count(guess, () => audit.record({ ...origin, type: 'sign_in_throttled', accountId }));
-    if (!(await passwords.verify(current, account.passwordHash))) {
-      const detail = { problem: 'wrong password when changing it' };
-      await audit.record({ ...origin, type: 'sign_in_refused', accountId, detail });
+    const problem = await guesses.judge(
+      guess,
+      async () => ((await passwords.verify(current, account.passwordHash)) ? undefined : WRONG),
+      () => audit.record({ ...origin, type: 'sign_in_throttled', accountId }),
+    );
+    if (problem !== undefined) {
+      await audit.record({ ...origin, type: 'sign_in_refused', accountId, detail: { problem } });
       throw new AppError('invalid_grant', 'the current password is wrong');
     }
-    await guesses.forget(guess, counted);
     await accounts.setPassword(account.id, next, { ...origin, keepSession, provenUnder: account.epoch });
   };
 }

@@ -1,10 +1,10 @@
 /**
  * How often a password may be guessed. Guessing has two sides: one source that tries many accounts, and one account that many
- * sources try. Both are counted, before the guess is looked at. A browser in which the account signed in before is counted by
+ * sources try. Both are counted, before the guess is looked at; what would be too many waits for those being looked at. A browser in which the account signed in before is counted by
  * itself alone, so that nobody is locked out by strangers. Knows nothing of passwords.
  */
 import { AppError } from '../errors.ts';
-import type { Consumption, Counted, Rule, Throttle } from '../http/rate-limit.ts';
+import type { Counted, Rule, Throttle, UnderJudgement } from '../http/rate-limit.ts';
 
 const WINDOW = 15 * 60;
 
@@ -32,53 +32,73 @@ export interface Guess {
   browser?: string | undefined;
 }
 
+type ProblemIn = () => Promise<string | undefined>;
+
 export interface Guesses {
   /**
-   * Counts a guess. `stopped` hears of the first one of a source that was too many.
+   * What is wrong with a guess, which is counted unless there is nothing; then what its source got wrong before is forgotten too.
+   * `stopped` hears of the first one of a source that was too many.
    * @throws {AppError} `too_many_requests` with the seconds to wait.
    */
-  count(guess: Guess, stopped: () => Promise<void>): Promise<Consumption>;
-  /** It was right: it is not counted, nor is what its source got wrong before. */
-  forget(guess: Guess, counted: Consumption): Promise<void>;
+  judge(guess: Guess, problemIn: ProblemIn, stopped: () => Promise<void>): Promise<string | undefined>;
 }
 
 export function createGuesses({ throttle }: { throttle: Throttle }): Guesses {
-  async function countStranger({ account, source }: Guess): Promise<Consumption> {
+  async function countStranger({ account, source }: Guess): Promise<UnderJudgement> {
     const pair = { source, key: account };
     // Who is stopped already uses up nothing of what others behind the same address may.
     await throttle.check(PER_ACCOUNT, pair);
-    const bySource = await throttle.consume(PER_SOURCE, { source });
-    const onAccount = await throttle.consume(PER_ACCOUNT, pair).catch(async (error) => {
+    const bySource = await throttle.consumeUntilJudged(PER_SOURCE, { source });
+    const onAccount = await throttle.consumeUntilJudged(PER_ACCOUNT, pair).catch(async (error) => {
       await bySource.refund();
       throw error;
     });
-    // Refused here, it stays counted above: otherwise a source could ask as often as it likes.
-    const fromAll = await throttle.consume(FROM_ALL, { key: account });
+    const fromAll = await throttle.consumeUntilJudged(FROM_ALL, { key: account }).catch(async (error) => {
+      // Refused here, it stays counted above: otherwise a source could ask as often as it likes.
+      await Promise.all([bySource, onAccount].map((one) => (isTooMany(error) ? one.keep() : one.refund())));
+      throw error;
+    });
+    const all = [bySource, onAccount, fromAll];
     return {
       async refund() {
-        await Promise.all([bySource.refund(), onAccount.refund(), fromAll.refund()]);
+        await Promise.all(all.map((one) => one.refund()));
+      },
+      async keep() {
+        await Promise.all(all.map((one) => one.keep()));
       },
     };
   }
 
-  return {
-    async count(guess, stopped) {
-      const { account, source, browser } = guess;
-      try {
-        if (browser === undefined) return await countStranger(guess);
-        return await throttle.consume(IN_BROWSER, inBrowser(account, browser));
-      } catch (error) {
-        if (!isTooMany(error)) throw error;
-        const isFirst = await throttle.consume(PER_EVENT, { source }).then(() => true, isOther);
-        if (isFirst) await stopped();
-        throw error;
-      }
-    },
+  async function count(guess: Guess, stopped: () => Promise<void>): Promise<UnderJudgement> {
+    const { account, source, browser } = guess;
+    try {
+      if (browser === undefined) return await countStranger(guess);
+      return await throttle.consumeUntilJudged(IN_BROWSER, inBrowser(account, browser));
+    } catch (error) {
+      if (!isTooMany(error)) throw error;
+      const isFirst = await throttle.consume(PER_EVENT, { source }).then(() => true, isOther);
+      if (isFirst) await stopped();
+      throw error;
+    }
+  }
 
-    async forget({ account, source, browser }, counted) {
+  return {
+    async judge(guess, problemIn, stopped) {
+      const { account, source, browser } = guess;
+      const counted = await count(guess, stopped);
+      const problem = await problemIn().catch(async (error) => {
+        // Nobody learned anything from an answer that could not be given.
+        await counted.refund();
+        throw error;
+      });
+      if (problem !== undefined) {
+        await counted.keep();
+        return problem;
+      }
       await counted.refund();
       if (browser === undefined) await throttle.clear(PER_ACCOUNT, { source, key: account });
       else await throttle.clear(IN_BROWSER, inBrowser(account, browser));
+      return undefined;
     },
   };
 }

@@ -50,13 +50,11 @@ export function createPasswordSignIn(options: PasswordSignInOptions): PasswordSi
       const account = await accounts.findByEmail(email);
       const browser = knownBrowsers.recognise(keptByBrowser, account);
       const guess = { account: spelled(email), source: address, browser };
-      const counted = await guesses.count(guess, () => audit.record({ ...origin, type: 'sign_in_throttled' }));
-      const matches = await passwords.verify(password, account?.passwordHash).catch(async (error) => {
-        // Nobody learned anything from an answer that could not be given.
-        await counted.refund();
-        throw error;
-      });
-      const problem = problemOf(account, matches);
+      const problem = await guesses.judge(
+        guess,
+        async () => problemOf(account, await passwords.verify(password, account?.passwordHash)),
+        () => audit.record({ ...origin, type: 'sign_in_throttled' }),
+      );
       if (problem || !account) {
         await audit.record({
           ...origin,
@@ -67,7 +65,6 @@ export function createPasswordSignIn(options: PasswordSignInOptions): PasswordSi
         throw new AppError('invalid_grant', 'e-mail or password is wrong');
       }
 
-      await guesses.forget(guess, counted);
       await audit.record({ ...origin, type: 'sign_in', accountId: account.id });
       return account;
     },

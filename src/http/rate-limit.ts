@@ -7,9 +7,12 @@
  */
 import { hash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
+import { monotonic } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import type { Storage } from '../storage/storage.ts';
+import { createTurns } from '../storage/turns.ts';
 
 /** `limit` times in `window` seconds, counted from the first one. Rules of the same name share their counts. */
 export interface Rule {
@@ -35,13 +38,27 @@ export interface Consumption {
   refund(): Promise<void>;
 }
 
+/** One use of the limit by a proof that may be a guess. */
+export interface UnderJudgement extends Consumption {
+  /** It was wrong: it stays counted, and nobody waits for it any more. */
+  keep(): Promise<void>;
+}
+
 export interface Throttle {
   /**
    * Uses up one before the thing is done, so that parallel callers cannot slip past the limit.
    * @throws {AppError} `too_many_requests` with the seconds left; such an attempt is not counted and does not prolong it.
    */
   consume(rule: Rule, counted: Counted): Promise<Consumption>;
-  /** Uses nothing up and writes nothing. @throws {AppError} `too_many_requests` when the limit has been reached. */
+  /**
+   * As `consume`, for a proof that may be a guess and is counted until it is known to be right. Those beyond the limit wait a while for
+   * the ones under judgement, in whichever process these are: right ones refuse nobody.
+   */
+  consumeUntilJudged(rule: Rule, counted: Counted): Promise<UnderJudgement>;
+  /**
+   * Uses nothing up and writes nothing; waits as `consumeUntilJudged` does.
+   * @throws {AppError} `too_many_requests` when the limit has been reached.
+   */
   check(rule: Rule, counted: Counted): Promise<void>;
   /** Gives one back that somebody used up and does not need any more, whichever window it is of. */
   giveBack(rule: Rule, counted: Counted): Promise<void>;
@@ -55,7 +72,8 @@ export interface Throttle {
   clear(rule: Rule, counted: Counted): Promise<void>;
 }
 
-const Count = z.object({ used: z.int().nonnegative(), until: z.int() });
+/** `judging`: how many of those used may yet be given back. What died with its process stays among them until the window ends. */
+const Count = z.object({ used: z.int().nonnegative(), until: z.int(), judging: z.int().nonnegative().default(0) });
 type Count = z.infer<typeof Count>;
 
 async function verdictOn(
@@ -66,6 +84,10 @@ async function verdictOn(
   await countWrong();
   return false;
 }
+
+/** Milliseconds that a proof waits at most for those under judgement, and between two looks. */
+const PATIENCE_MS = 5_000;
+const INTERVAL_MS = 20;
 
 /** What a site may, in limits of one network. */
 const SITE_FACTOR = 4;
@@ -80,16 +102,63 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
     });
   }
 
-  async function refund(storageKey: string, until: number): Promise<void> {
-    await change(storageKey, (count) => (count.until === until ? { ...count, used: count.used - 1 } : undefined));
+  async function settle({ storageKey }: Counter, until: number, settled: (count: Count) => Count): Promise<void> {
+    await change(storageKey, (count) => (count.until === until ? settled(count) : undefined));
   }
 
-  async function consumeOne({ storageKey, rule }: Counter): Promise<Consumption> {
-    const time = now();
-    const next = (current: unknown) => oneMore(Count.optional().parse(current), rule, time);
-    const written = Count.optional().parse(await storage.update(storageKey, next, { ttl: rule.window }));
-    if (!written) throw tooMany((await read(storageKey))?.until ?? 0, time);
-    return { refund: () => refund(storageKey, written.until) };
+  const inTurn = createTurns();
+
+  /** Tries until it is overdue, as long as others are under judgement. Of those who wait in this process only the first one asks. */
+  function whenJudged<T>({ storageKey }: Counter, attempt: () => Promise<T | undefined>): Promise<T> {
+    const deadline = monotonic() + PATIENCE_MS;
+    return inTurn(storageKey, async () => {
+      for (;;) {
+        const room = await attempt();
+        if (room !== undefined) return room;
+        const count = await read(storageKey);
+        if (!count?.judging || monotonic() >= deadline) throw tooMany(count?.until ?? 0, now());
+        await sleep(INTERVAL_MS);
+      }
+    });
+  }
+
+  async function useOne({ storageKey, rule }: Counter, judging: 0 | 1): Promise<Count | undefined> {
+    const next = (current: unknown) => {
+      const count = oneMore(Count.optional().parse(current), rule, now());
+      return count && { ...count, judging: count.judging + judging };
+    };
+    return Count.optional().parse(await storage.update(storageKey, next, { ttl: rule.window }));
+  }
+
+  async function consumeOne(counter: Counter): Promise<Consumption> {
+    const written = await useOne(counter, 0);
+    if (!written) throw tooMany((await read(counter.storageKey))?.until ?? 0, now());
+    return { refund: () => settle(counter, written.until, (count) => ({ ...count, used: count.used - 1 })) };
+  }
+
+  async function consumeOneUntilJudged(counter: Counter): Promise<UnderJudgement> {
+    const { until } = await whenJudged(counter, () => useOne(counter, 1));
+    const judged = (count: Count) => ({ ...count, judging: Math.max(0, count.judging - 1) });
+    return {
+      refund: () => settle(counter, until, (count) => judged({ ...count, used: count.used - 1 })),
+      keep: () => settle(counter, until, judged),
+    };
+  }
+
+  /** All of them or none. */
+  async function consumeEach<T extends Consumption>(
+    counters: readonly Counter[],
+    consumeIt: (counter: Counter) => Promise<T>,
+  ): Promise<T[]> {
+    const used: T[] = [];
+    for (const counter of counters) {
+      const one = await consumeIt(counter).catch(async (error) => {
+        await refundAll(used);
+        throw error;
+      });
+      used.push(one);
+    }
+    return used;
   }
 
   /** How many are left of all the limits. @throws {AppError} `too_many_requests` when one has been reached. */
@@ -108,24 +177,26 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
 
   const throttle: Throttle = {
     async consume(rule, counted) {
-      const used: Consumption[] = [];
-      const refundAll = async () => {
-        await Promise.all(used.map((one) => one.refund()));
+      const used = await consumeEach(countersOf(rule, counted), consumeOne);
+      return { refund: () => refundAll(used) };
+    },
+
+    async consumeUntilJudged(rule, counted) {
+      const used = await consumeEach(countersOf(rule, counted), consumeOneUntilJudged);
+      return {
+        refund: () => refundAll(used),
+        async keep() {
+          await Promise.all(used.map((one) => one.keep()));
+        },
       };
-      for (const counter of countersOf(rule, counted)) {
-        const one = await consumeOne(counter).catch(async (error) => {
-          await refundAll();
-          throw error;
-        });
-        used.push(one);
-      }
-      return { refund: refundAll };
     },
 
     async check(rule, counted) {
-      for (const { storageKey, rule: counting } of countersOf(rule, counted)) {
-        const count = await read(storageKey);
-        if (count && !oneMore(count, counting, now())) throw tooMany(count.until, now());
+      for (const counter of countersOf(rule, counted)) {
+        await whenJudged(counter, async () => {
+          const count = await read(counter.storageKey);
+          return !count || oneMore(count, counter.rule, now()) ? true : undefined;
+        });
       }
     },
 
@@ -160,6 +231,10 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
   return throttle;
 }
 
+async function refundAll(used: readonly Consumption[]): Promise<void> {
+  await Promise.all(used.map((one) => one.refund()));
+}
+
 interface Counter {
   storageKey: string;
   rule: Rule;
@@ -183,7 +258,7 @@ function tooMany(until: number, time: number): AppError {
 function oneMore(count: Count | undefined, rule: Rule, time: number) {
   // A window that ends later than one begun now was begun under a clock that has been put back since.
   const isOver = !count || count.until <= time || count.until > time + rule.window;
-  if (isOver) return { used: 1, until: time + rule.window };
+  if (isOver) return { used: 1, until: time + rule.window, judging: 0 };
   return count.used < rule.limit ? { ...count, used: count.used + 1 } : undefined;
 }
 

@@ -198,11 +198,14 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
       if (!identityProvider) throw unknownAnswer();
       if (query.get('error') === 'access_denied')
         return { outcome: 'cancelled', identityProvider, problem: 'cancelled there' };
-      const failure = await throttle.consume(FAILURES, { source: address });
-      const result = await resultOf(identityProvider, attempt, query);
-      // A person who comes back while the provider is down is not to blame.
-      if (result.outcome === 'proven' || (result.outcome === 'unavailable' && !result.mayBeByInput))
+      const failure = await throttle.consumeUntilJudged(FAILURES, { source: address });
+      const result = await resultOf(identityProvider, attempt, query).catch(async (error) => {
         await failure.refund();
+        throw error;
+      });
+      // A person who comes back while the provider is down is not to blame.
+      const isToBlame = result.outcome !== 'proven' && (result.outcome !== 'unavailable' || result.mayBeByInput);
+      await (isToBlame ? failure.keep() : failure.refund());
       return result;
     },
   };

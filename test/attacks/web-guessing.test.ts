@@ -92,6 +92,16 @@ onEachEngine((openStore) => {
       expect(elsewhere.status, 'its owner elsewhere').to.equal(303);
     });
 
+    it('gets nobody refused who knows the password, in however many tabs at once and at how many servers', async () => {
+      const { email } = await target.person();
+      const other = await startTarget(store, { ISSUER: target.issuer, TRUSTED_PROXIES: '127.0.0.1/32' });
+      const forms = await Promise.all(Array.from({ length: 12 }, (_, n) => openLogin(n % 2 ? other : target)));
+      const from = '203.0.113.40';
+      const answers = await Promise.all(forms.map((guess) => guess({ email, password: PASSWORD, from })));
+      await other.close();
+      expect(answers.map(({ status }) => status)).to.deep.equal(Array(12).fill(303));
+    });
+
     it('has no more tries by making addresses up', async () => {
       const { email } = await target.person();
       const spray = await openLogin(target);
