@@ -26,7 +26,7 @@ export const NewClient = Client.pick({ name: true }).extend({
   }).partial().shape,
   ...Client.pick({ logoUri: true, clientUri: true, policyUri: true, tosUri: true }).partial().shape,
   jwks: Client.shape.jwks.refine((jwks) => !jwks || jwks.keys.every(isPublicKey), {
-    message: 'must hold public keys only, RSA ones of 2048 bits or more',
+    message: 'must hold public keys only, RSA ones of 2048 to 4096 bits with an exponent below 2^32',
   }),
   redirectUris: Client.shape.redirectUris.default([]),
   postLogoutRedirectUris: Client.shape.postLogoutRedirectUris.default([]),

@@ -200,12 +200,15 @@ describe('an attacker who poses as an app with an assertion', () => {
     });
   }
 
-  it('cannot be prepared by registering keys that others have as well', async () => {
+  it('cannot be prepared by registering keys that others have as well, or that are heavy to work with', async () => {
     const { privateKey } = await generateKeyPair('ES256', { extractable: true });
     const unsafe: Record<string, unknown>[] = [
       { kty: 'oct', k: randomBytes(32).toString('base64url') },
       (await exportJWK(privateKey)) as Record<string, unknown>,
       { kty: 'RSA', n: randomBytes(64).toString('base64url'), e: 'AQAB' },
+      { kty: 'RSA', n: oddNumber(8192), e: 'AQAB' },
+      { kty: 'RSA', n: oddNumber(16_384), e: 'AQAB' },
+      { kty: 'RSA', n: oddNumber(2048), e: oddNumber(2040) },
       { kty: 'EC', crv: 'P-256', x: 'AA', y: 'AA' },
       { kty: 'none' },
       {},
@@ -217,6 +220,14 @@ describe('an attacker who poses as an app with an assertion', () => {
     }
   });
 });
+
+/** Of so many bits, as a JWK has it. */
+function oddNumber(bits: number): string {
+  const bytes = randomBytes(bits / 8);
+  bytes[0] = 0xff;
+  bytes[bytes.length - 1] = 0xff;
+  return bytes.toString('base64url');
+}
 
 function part(value: object): string {
   return Buffer.from(JSON.stringify(value)).toString('base64url');

@@ -156,8 +156,12 @@ async function askGitHub(
   return { subject: String(id), profile: profileIn({ email, email_verified: true, name, nickname: login }) };
 }
 
+/** Characters of a header with a few addresses. Where one ends is looked for again from every `<`. */
+const LONGEST_LINK = 4_000;
+
 /** The page behind this one (RFC 8288 §3), in the same list: the token goes nowhere else. */
 function nextPage(link: string | undefined, url: string): string | undefined {
+  if (link !== undefined && link.length > LONGEST_LINK) return undefined;
   const [, target] = /<([^<>]*)>\s*;[^,]*\brel="?next"?/i.exec(link ?? '') ?? [];
   const next = target === undefined ? null : URL.parse(target, url);
   const here = new URL(url);
