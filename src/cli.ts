@@ -71,8 +71,11 @@ function withJsonFirst(args: readonly string[]): string[] {
 try {
   await program.parseAsync(withJsonFirst(process.argv.slice(2)), { from: 'user' });
 } catch (error) {
-  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : USAGE;
-  else {
+  if (error instanceof CommanderError) {
+    process.exitCode = error.exitCode === 0 ? 0 : USAGE;
+    // It has said how it is used, and not why.
+    if (error.code === 'commander.help' && error.exitCode !== 0) console.error('error: no command was given');
+  } else {
     console.error((error as Error).message.replaceAll('\n', ' '));
     process.exitCode = 1;
   }

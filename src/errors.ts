@@ -77,3 +77,8 @@ export class AppError extends Error {
 export function unlessGone(error: unknown): void {
   if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
 }
+
+/** @param id As it was sent; of a long one its beginning is enough. */
+export function noSuch(what: string, id: string): AppError {
+  return new AppError('not_found', `there is no ${what} ${JSON.stringify(id.slice(0, 100))}`);
+}

@@ -451,7 +451,13 @@ describe('the shell, while the server runs', function () {
       [['account', 'create', '--email', 'a@example.com', '--password', 'short'], /password/],
       [[...create, 'b@example.com', '--permission', 'unheard.of'], /permission "unheard.of"/],
       [[...create, 'c@example.com', '--organization', 'nowhere'], /organization/],
-      [['account', 'disable', 'nobody@example.com'], /no such account/],
+      [['account', 'disable', 'nobody@example.com'], /^there is no account "nobody@example.com"$/m],
+      [['account', 'show', 'nobody'], /^there is no account "nobody"$/m],
+      [['app', 'show', 'nothing'], /^there is no app "nothing"$/m],
+      [['app', 'secret', 'create', 'nothing'], /^there is no app "nothing"$/m],
+      [['organization', 'show', 'nowhere'], /^there is no organization "nowhere"$/m],
+      [['permission', 'delete', 'unheard.of'], /^there is no permission "unheard.of"$/m],
+      [['identity-provider', 'disable', 'nobody'], /^there is no identity provider "nobody"$/m],
       [['permission', 'create', 'Bad Name', '--description', 'x'], /name/],
       [['app', 'create', '--name', 'x', '--redirect-uri', 'javascript:alert(1)'], /redirect_uri/],
       [['app', 'create', '--name', 'x', '--public', '--client-credentials'], /secret/],
@@ -466,6 +472,16 @@ describe('the shell, while the server runs', function () {
         .and.to.match(/^[^\n]+\n$/)
         .and.not.to.contain(PASSWORD);
     }
+  });
+
+  it('names the file of keys that it cannot read', async () => {
+    const [folder, create] = [await mkdtemp(join(tmpdir(), 'keys-')), ['app', 'create', '--name', 'x', '--jwks']];
+    const file = join(folder, 'broken.json');
+    await writeFile(file, '{ "keys": [');
+    const { status, stderr } = await shell(store, [...create, file]);
+    await rm(folder, { recursive: true });
+    expect(status).to.equal(1);
+    expect(stderr.slice(0, file.length)).to.equal(file);
   });
 
   it('gives an account the password on standard input, which ends the sessions begun under the old one', async () => {
@@ -522,7 +538,8 @@ describe('the shell, while the server runs', function () {
       expect(stderr)
         .not.to.equal('')
         .and.not.to.match(/\n\s+at /);
-      if (!stderr.startsWith('Usage:')) expect(stderr).to.match(/^error: [^\n]+; see --help\n$/);
+      if (stderr.startsWith('Usage:')) expect(stderr).to.match(/\nerror: no command was given\n$/);
+      else expect(stderr).to.match(/^error: [^\n]+; see --help\n$/);
     }
     expect(help?.status).to.equal(0);
     expect(help?.stdout).to.contain('account').and.to.contain('keys');

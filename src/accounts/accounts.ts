@@ -8,7 +8,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import type { Audit, AuditEventType, Origin } from '../audit.ts';
 import { Email, spelledEmail } from '../email.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -243,7 +243,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
 
   async function getOrFail(id: string): Promise<Account> {
     const account = await accounts.get(id);
-    if (!account) throw noSuchAccount();
+    if (!account) throw noSuch('account', id);
     return account;
   }
 
@@ -281,7 +281,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
       assertProven(account, provenUnder);
       return { ...ended(change(account), reach, keepSession), updatedAt: now() };
     });
-    if (!changed) throw noSuchAccount();
+    if (!changed) throw noSuch('account', id);
     await endSessions(id, {
       ...(keepSession === undefined ? {} : { kept: { uid: keepSession, epoch: changed.epoch } }),
       grantsStay: reach === 'sign-ins',
@@ -318,7 +318,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
 
     async find(idOrEmail) {
       const account = await (idOrEmail.includes('@') ? findByEmail(idOrEmail) : accounts.get(idOrEmail));
-      if (!account) throw noSuchAccount();
+      if (!account) throw noSuch('account', idOrEmail);
       return account;
     },
 
@@ -537,8 +537,4 @@ function hasNoEmail(): AppError {
 
 function isInStatus(status: AccountStatus): AppError {
   return new AppError('conflict', `the account is ${status}`, { field: 'status' });
-}
-
-function noSuchAccount(): AppError {
-  return new AppError('not_found', 'there is no such account');
 }

@@ -2,7 +2,7 @@
 import type { Account } from '../accounts/account.ts';
 import type { AccountChanges, NewAccount } from '../accounts/accounts.ts';
 import type { Directory } from '../app.ts';
-import { AppError } from '../errors.ts';
+import { noSuch } from '../errors.ts';
 import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { addListOptions, addSettings, chosen, type ListOptions, type Setting, saidOf } from './settings.ts';
 import { type Result, readSecret, type Shell } from './shell.ts';
@@ -113,7 +113,7 @@ async function linkAccount(
   { identityProvider, subject }: { identityProvider: string; subject: string },
 ): Promise<Result> {
   const [{ id }, provider] = await Promise.all([accounts.find(who), identityProviders.get(identityProvider)]);
-  if (!provider) throw new AppError('not_found', 'there is no such identity provider');
+  if (!provider) throw noSuch('identity provider', identityProvider);
   await links.add({ accountId: id, identityProviderId: provider.id, subject });
   return { id };
 }

@@ -1,6 +1,6 @@
 /** `latchkey identity-provider …` */
 import type { Directory } from '../app.ts';
-import { AppError } from '../errors.ts';
+import { noSuch } from '../errors.ts';
 import type { IdentityProvider, NewPeople } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviderChanges, NewIdentityProvider } from '../identity-providers/identity-providers.ts';
 import { KIND_NAMES, titlesOfKinds } from '../identity-providers/kinds/kinds.ts';
@@ -97,7 +97,7 @@ function newPeopleIn({ newPeople: policy, organization }: NewPeopleOptions, know
 
 async function find(identityProviders: Directory['identityProviders'], id: string): Promise<IdentityProvider> {
   const provider = await identityProviders.get(id);
-  if (!provider) throw new AppError('not_found', 'there is no such identity provider');
+  if (!provider) throw noSuch('identity provider', id);
   return provider;
 }
 

@@ -6,7 +6,7 @@ import { hash, randomBytes, randomUUID, timingSafeEqual } from 'node:crypto';
 import { z } from 'zod';
 import { BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import type { Permissions } from '../permissions/permissions.ts';
 import { collection } from '../storage/collection.ts';
@@ -156,7 +156,7 @@ export function createClients(options: ClientsOptions): Clients {
   /** @throws {AppError} `not_found`, or what `next` throws. */
   async function change(id: string, next: (client: Client) => Client): Promise<Client> {
     const changed = await clients.update(id, (client) => ({ ...next(client), updatedAt: now() }));
-    if (!changed) throw noSuchApp();
+    if (!changed) throw noSuch('app', id);
     return changed;
   }
 
@@ -172,7 +172,7 @@ export function createClients(options: ClientsOptions): Clients {
 
     async find(id) {
       const client = await clients.get(id);
-      if (!client) throw noSuchApp();
+      if (!client) throw noSuch('app', id);
       return client;
     },
 
@@ -258,7 +258,7 @@ export function createClients(options: ClientsOptions): Clients {
     async revokeSecret(id, secretId, origin = {}) {
       await change(id, (current) => {
         const secrets = current.secrets.filter((secret) => secretIdOf(secret) !== secretId);
-        if (secrets.length === current.secrets.length) throw new AppError('not_found', 'there is no such secret');
+        if (secrets.length === current.secrets.length) throw noSuch('secret', secretId);
         if (secrets.length === 0)
           throw new AppError('conflict', 'this is the only secret: make another one first', { field: 'secret' });
         return { ...current, secrets };
@@ -267,7 +267,7 @@ export function createClients(options: ClientsOptions): Clients {
     },
 
     async disable(id, origin = {}) {
-      if (!(await clients.get(id))) throw noSuchApp();
+      if (!(await clients.get(id))) throw noSuch('app', id);
       // Before it, as with all that ends something: it must not have happened unseen.
       await record(id, 'disabled', origin);
       await change(id, (client) => ({ ...ended(client), disabledAt: client.disabledAt ?? now() }));
@@ -285,7 +285,7 @@ export function createClients(options: ClientsOptions): Clients {
     },
 
     async remove(id, origin = {}) {
-      if (!(await clients.get(id))) throw noSuchApp();
+      if (!(await clients.get(id))) throw noSuch('app', id);
       await audit.record({ ...origin, type: 'app_deleted', clientId: id });
       await clients.delete(id);
       await endAccess(id);
@@ -332,10 +332,6 @@ function checkFlows(flows: Flows): void {
 
 function hasSecrets({ public: isPublic, jwks }: { public: boolean; jwks?: Client['jwks'] }): boolean {
   return !isPublic && jwks === undefined;
-}
-
-function noSuchApp(): AppError {
-  return new AppError('not_found', 'there is no such app');
 }
 
 /** 256 random bits: far beyond guessing, so that a fast digest is enough to store it. */

@@ -10,7 +10,7 @@ import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import { elapsed } from '../clock.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { audienceOf, type IdentityProvider } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import { KINDS } from '../identity-providers/kinds/kinds.ts';
@@ -95,9 +95,13 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
   return {
     async create(input, origin = {}) {
       const wanted = parseInput(NewAppToken, input);
-      if (!(await clients.get(wanted.clientId))) throw new AppError('not_found', 'there is no such app');
+      if (!(await clients.get(wanted.clientId))) throw noSuch('app', wanted.clientId);
       const identityProvider = await identityProviders.get(wanted.identityProviderId);
-      if (!identityProvider) throw invalid('identity_provider', 'there is no such identity provider');
+      if (!identityProvider)
+        throw invalid(
+          'identity_provider',
+          `there is no identity provider ${JSON.stringify(wanted.identityProviderId)}`,
+        );
       checkAudience(identityProvider, wanted.providerClientIds);
 
       const token = createSecretToken('lk_app_');
@@ -130,7 +134,7 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
 
     async revoke(clientId, id, origin = {}) {
       const found = (await Array.fromAsync(tokens.all(groupOf(clientId)))).find((token) => token.id === id);
-      if (!found) throw new AppError('not_found', 'there is no such app token');
+      if (!found) throw noSuch('app token', id);
       await revoke(found, origin);
     },
 

@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import type { Audit, Origin } from '../audit.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Sealing } from '../storage/sealing.ts';
@@ -90,7 +90,7 @@ export function createIdentityProviders(options: IdentityProvidersOptions): Iden
 
   async function change(id: string, next: (provider: IdentityProvider) => IdentityProvider): Promise<IdentityProvider> {
     const changed = await providers.update(id.toLowerCase(), (provider) => ({ ...next(provider), updatedAt: now() }));
-    if (!changed) throw noSuchProvider();
+    if (!changed) throw noSuch('identity provider', id);
     return changed;
   }
 
@@ -212,8 +212,4 @@ function checkSettings(
 
 function invalid(field: string, problem: string): AppError {
   return new AppError('invalid_request', `${field}: ${problem}`, { field });
-}
-
-function noSuchProvider(): AppError {
-  return new AppError('not_found', 'there is no such identity provider');
 }

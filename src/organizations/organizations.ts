@@ -2,7 +2,7 @@
 import { randomUUID } from 'node:crypto';
 import type { z } from 'zod';
 import type { Audit, Origin } from '../audit.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -41,7 +41,7 @@ export function createOrganizations({ storage, now, audit, whatBelongsTo }: Orga
 
   async function find(id: string): Promise<Organization> {
     const organization = await organizations.get(id);
-    if (!organization) throw new AppError('not_found', 'there is no such organization');
+    if (!organization) throw noSuch('organization', id);
     return organization;
   }
 
@@ -61,7 +61,7 @@ export function createOrganizations({ storage, now, audit, whatBelongsTo }: Orga
     async update(id, input, origin = {}) {
       const changes = parseInput(OrganizationChanges, input);
       const changed = await organizations.update(id, (current) => ({ ...current, ...changes }) as Organization);
-      if (!changed) throw new AppError('not_found', 'there is no such organization');
+      if (!changed) throw noSuch('organization', id);
       await audit.record({ ...origin, type: 'organization_changed', detail: { id, name: changed.name } });
       return changed;
     },

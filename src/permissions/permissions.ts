@@ -1,7 +1,7 @@
 /** The permissions an administrator has created. Knows nothing of who holds them. */
 import type { z } from 'zod';
 import type { Audit, Origin } from '../audit.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
@@ -68,7 +68,7 @@ export function createPermissions({ storage, now, audit, takeFromAll }: Permissi
     },
 
     async remove(name, origin = {}) {
-      if (!(await permissions.get(name))) throw new AppError('not_found', 'there is no such permission');
+      if (!(await permissions.get(name))) throw noSuch('permission', name);
       await audit.record({ ...origin, type: 'permission_deleted', detail: { name } });
       await takeFromAll(name);
       await permissions.delete(name);
@@ -80,7 +80,7 @@ export function createPermissions({ storage, now, audit, takeFromAll }: Permissi
     async update(name, input, origin = {}) {
       const changes = parseInput(PermissionChanges, input);
       const changed = await permissions.update(name, (current) => ({ ...current, ...changes }) as Permission);
-      if (!changed) throw new AppError('not_found', 'there is no such permission');
+      if (!changed) throw noSuch('permission', name);
       await audit.record({ ...origin, type: 'permission_changed', detail: { name } });
       return changed;
     },
