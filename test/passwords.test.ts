@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { createChangePassword } from '../src/account-console/change-password.ts';
 import type { NewAccount } from '../src/accounts/accounts.ts';
 import { createPasswords } from '../src/accounts/password.ts';
 import { checkPassword } from '../src/accounts/password-policy.ts';
@@ -308,6 +309,17 @@ describe('signing in with a password', () => {
           'sign_in_refused',
         ),
       ).to.equal(5);
+    });
+
+    it('does not count a password at its change either, when it was too busy to look at it', async () => {
+      const { id } = await person();
+      const account = await people.accounts.get(id);
+      if (!account) throw new Error('the account is gone');
+      const tooBusy = () => Promise.reject(new AppError('temporarily_unavailable', 'too busy', { retryAfter: 1 }));
+      const busy = createChangePassword({ ...people, passwords: { hash: tooBusy, verify: tooBusy } });
+      const change = { current: PASSWORD, next: `${PASSWORD} 2`, keepSession: 'session', origin: {} };
+      for (let n = 0; n < 6; n++) expect(await outcomeOf(busy(account, change))).to.equal('temporarily_unavailable');
+      expect(await outcomeOf(createChangePassword(people)(account, change))).to.equal('ok');
     });
 
     it('refuses no right password for other right ones under way, in two processes, from one address or many', async () => {
