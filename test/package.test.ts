@@ -64,7 +64,7 @@ describe('the published middleware', function () {
         await run('tar', ['-xzf', file, '-C', 'node_modules/latchkey', '--strip-components=1'], { cwd: directory });
         const files = await readdir(join(directory, 'node_modules/latchkey'), { recursive: true });
         expect(files).to.have.members([
-          ...['package.json', 'README.md', 'bin', 'bin/latchkey.mjs'],
+          ...['package.json', 'README.md', 'LICENSE', 'bin', 'bin/latchkey.mjs'],
           ...['resource-server', 'resource-server/middleware.js', 'resource-server/middleware.d.ts'],
         ]);
       },
