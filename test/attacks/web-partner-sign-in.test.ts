@@ -77,6 +77,9 @@ async function setScene(target: Target): Promise<Scene> {
   return scene;
 }
 
+/** Without the one that names a browser and nobody in it. */
+const ofSignIn = (cookies: readonly string[]) => cookies.filter((cookie) => !cookie.includes('latchkey-beginning'));
+
 const newEmail = () => `user-${randomBytes(5).toString('hex')}@partner.example`;
 
 onEachEngine((openStore) => {
@@ -132,7 +135,7 @@ onEachEngine((openStore) => {
         expect(headers, name).not.to.have.property('location');
         if (attack?.method !== 'OPTIONS') expect(headers['cache-control'], name).to.equal('no-store');
         expect(headers['referrer-policy'], name).to.equal('strict-origin');
-        expect(cookies, name).to.deep.equal([]);
+        expect(ofSignIn(cookies), name).to.deep.equal([]);
       }
       expect(await sessionsOf(email)).to.deep.equal([]);
       await scene.expectGood(token);
@@ -668,7 +671,7 @@ describe('an attacker of what partners send', () => {
     for (const [name, attack] of Object.entries(shapes)) {
       const { status, cookies } = await target.send(loginPath(token), attack);
       expect(status, name).to.be.oneOf([200, 400, 404, 405, 415]);
-      expect(cookies, name).to.deep.equal([]);
+      expect(ofSignIn(cookies), name).to.deep.equal([]);
     }
     await scene.expectGood(token);
   });
@@ -834,6 +837,8 @@ describe('an attacker of what partners send', () => {
       for (const [index, { status, headers }] of answers.entries()) {
         const cors = Object.keys(headers).filter((name) => name.startsWith('access-control-'));
         expect(cors, `${index} ${origin} ${status}`).to.deep.equal([]);
+        // A redirect shows nothing.
+        if (headers.location !== undefined) continue;
         expect(headers['content-security-policy'], `${index}`).to.contain("frame-ancestors 'none'");
         expect(headers['x-frame-options'], `${index}`).to.equal('DENY');
       }
