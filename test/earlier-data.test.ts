@@ -67,19 +67,20 @@ describe('a data folder of the first release', function () {
     const database = new DatabaseSync(join(directory, 'latchkey.sqlite'));
     database.exec(data.replace('http://localhost:24681', github.url));
     database.close();
+    // Two minutes after it was stopped.
+    const ahead = known.at + 120 - Math.floor(Date.now() / 1000);
     environment = {
       SECRET_KEY: known.secretKey,
       ISSUER: known.issuer,
       SMTP_URL: mails.url,
-      // Two minutes after it was stopped.
-      ...clockAhead(known.at + 120 - Math.floor(Date.now() / 1000)),
+      ...clockAhead(ahead),
       ...FAKES_ALLOWED,
     };
     server = await startProcess(
       { storeUrl: `file:${directory}`, directory, remove: async () => undefined },
       environment,
     );
-    flows = createFlows(known.issuer, server.url);
+    flows = createFlows(known.issuer, server.url, ahead);
   });
   after(async () => {
     await server.kill('SIGKILL');

@@ -38,8 +38,11 @@ export interface Answer {
 
 export type Flows = ReturnType<typeof createFlows>;
 
-/** @param origin Where the server answers, when that is not the issuer: another process on the same store. */
-export function createFlows(issuer: string, origin = issuer) {
+/**
+ * @param origin Where the server answers, when that is not the issuer: another process on the same store.
+ * @param ahead Seconds by which the server's clock, and so that of its apps, is ahead.
+ */
+export function createFlows(issuer: string, origin = issuer, ahead = 0) {
   const at = (url: string) => url.replace(issuer, origin);
 
   async function configure(client: { id: string; secret: string }, auth = authOf(client)): Promise<oidc.Configuration> {
@@ -47,7 +50,7 @@ export function createFlows(issuer: string, origin = issuer) {
       execute: [oidc.allowInsecureRequests],
       [oidc.customFetch]: (url, init) => fetch(at(url), init as RequestInit),
     };
-    return oidc.discovery(new URL(issuer), client.id, undefined, auth, options);
+    return oidc.discovery(new URL(issuer), client.id, { [oidc.clockSkew]: ahead }, auth, options);
   }
 
   /** An authorization request as `params` make it: nothing but what they say and the app's id. */
