@@ -55,7 +55,7 @@ describe('the throttle', () => {
     it('judges nothing beyond the limit, however many ask at once, and makes the right ones wait only', async () => {
       let judged = 0;
       const judge = (isRight: boolean, key: string) =>
-        people.throttle.judge(RULE, { key }, async () => {
+        people.throttle.judge(RULE, { key }, () => {
           judged += 1;
           return isRight;
         });
@@ -68,6 +68,39 @@ describe('the throttle', () => {
       expect(await outcomeOf(judge(true, 'wrong')), 'right, but too late').to.equal('too_many_requests');
       people.clock.time += 60;
       expect(await judge(true, 'wrong')).to.equal(true);
+    });
+
+    it('keeps what one right proof has used for all that follow it in its window', async () => {
+      const judge = (isRight: boolean) => people.throttle.judge(RULE, { key: 'kept' }, () => isRight);
+      for (let n = 0; n < 20; n++) expect(await judge(true)).to.equal(true);
+      await use('kept');
+      await use('kept');
+      expect(await judge(true), 'used up by itself alone').to.equal(true);
+      expect(await judge(false)).to.equal(false);
+      expect(await outcomeOf(judge(true)), 'the wrong one has it').to.equal('too_many_requests');
+      people.clock.time += 60;
+      expect(await judge(true)).to.equal(true);
+      people.clock.time += 60;
+      for (let n = 0; n < 3; n++) await use('kept');
+      expect(await outcomeOf(judge(true)), 'of a window that has ended').to.equal('too_many_requests');
+    });
+
+    it('judges no more when two processes do at once', async () => {
+      const other = await startPeopleProcess(store.url, people.clock);
+      const rule: Rule = { name: 'judged', limit: 10, window: 60 };
+      let judged = 0;
+      const judge = () =>
+        people.throttle.judge(rule, { key: 'k' }, () => {
+          judged += 1;
+          return false;
+        });
+      const inputs = Array.from({ length: 40 }, () => ({ key: 'k' }));
+      const [there] = await Promise.all([
+        other.perform({ order: 'judgeWrong', rule, inputs }),
+        Promise.all(inputs.map(() => outcomeOf(judge()))),
+      ]);
+      await other.stop();
+      expect(judged + countOf(there, 'ok')).to.equal(10);
     });
 
     it('counts each key, source and rule by itself', async () => {

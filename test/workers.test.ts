@@ -5,20 +5,30 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { freePort, onEachEngine, SECRET_KEY, startProcess, type TestProcess, type TestStore } from './support/app.ts';
+import { openDirectory } from '../src/app.ts';
+import { readConfig } from '../src/config.ts';
+import {
+  fixtures,
+  freePort,
+  onEachEngine,
+  SECRET_KEY,
+  startProcess,
+  type TestProcess,
+  type TestStore,
+} from './support/app.ts';
 
 onEachEngine((openStore) => {
   let store: TestStore;
   let server: TestProcess;
-  let directory: string;
+  let folder: string;
   let keyFile: string;
 
   beforeEach(async function () {
     this.timeout(20_000);
     store = await openStore();
     const port = String(await freePort());
-    directory = await mkdtemp(join(tmpdir(), 'latchkey-workers-'));
-    keyFile = join(directory, 'key');
+    folder = await mkdtemp(join(tmpdir(), 'latchkey-workers-'));
+    keyFile = join(folder, 'key');
     await writeFile(keyFile, SECRET_KEY);
     server = await startProcess(store, {
       ISSUER: `http://localhost:${port}`,
@@ -32,7 +42,7 @@ onEachEngine((openStore) => {
   afterEach(async () => {
     await server.kill('SIGKILL');
     await store.remove();
-    await rm(directory, { recursive: true });
+    await rm(folder, { recursive: true });
   });
 
   /** Process ids, in the order of their birth. */
@@ -86,6 +96,29 @@ onEachEngine((openStore) => {
     const answers = await end();
     expect([...answers.keys()]).to.have.members(['200', '400']);
     expect(answers.get('200')).to.be.greaterThan(50);
+  }).timeout(40_000);
+
+  it('judges no more secrets in all its workers together than in one', async () => {
+    const directory = await openDirectory(readConfig({ ISSUER: server.url, STORE_URL: store.storeUrl, SECRET_KEY }));
+    const { id, secret } = await fixtures(directory).client({ introspection: true });
+    await directory.storage.close();
+    const agent = new Agent({ keepAlive: false });
+    const introspectWith = (presented: string) =>
+      new Promise<number>((resolve, reject) => {
+        const headers = { 'content-type': 'application/x-www-form-urlencoded' };
+        const sent = request(`${server.url}/identity/introspect`, { method: 'POST', agent, headers }, (response) => {
+          response.resume().once('end', () => resolve(Number(response.statusCode)));
+        });
+        sent.once('error', reject);
+        sent.end(String(new URLSearchParams({ client_id: id, client_secret: presented, token: 'x' })));
+      });
+    // Fewer than the limit at each of them, and the right one after those.
+    const presented = Array.from({ length: 198 }, (_, n) => (n < 190 ? 'wrong' : secret));
+    const statuses = await Promise.all(presented.map(introspectWith));
+    const [wrong, right] = [statuses.slice(0, 190), statuses.slice(190)];
+    expect([...new Set(statuses)].filter((status) => ![200, 401, 429].includes(status))).to.deep.equal([]);
+    expect(wrong.filter((status) => status === 401).length).to.be.within(50, 100);
+    expect(right, 'right, but too late in one of them at least').to.include(429);
   }).timeout(40_000);
 
   it('replaces a worker that dies', async () => {

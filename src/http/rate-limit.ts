@@ -8,8 +8,9 @@
 import { hash } from 'node:crypto';
 import { isIPv6 } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
-import { monotonic } from '../clock.ts';
+import { elapsed, monotonic } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import type { Storage } from '../storage/storage.ts';
 import { createTurns } from '../storage/turns.ts';
@@ -19,6 +20,12 @@ export interface Rule {
   name: string;
   limit: number;
   window: number;
+}
+
+/** A rule for what happens so often, and so rarely too often, that counting each in the store would cost more than the thing itself. */
+export interface TallyRule extends Rule {
+  /** A process tells the store of so many at a time; so it lets through fewer than these that no other process hears of. */
+  step: number;
 }
 
 /** What is counted together. */
@@ -32,14 +39,19 @@ export interface Counted {
   key?: string;
 }
 
-/** One use of the limit. */
-export interface Consumption {
+interface Refundable {
   /** Gives it back, when what was done turned out to be nothing that needs limiting. Without effect after its window. */
   refund(): Promise<void>;
 }
 
+/** One use of the limit. */
+export interface Consumption extends Refundable {
+  /** When its window ends. */
+  until: number;
+}
+
 /** One use of the limit by a proof that may be a guess. */
-export interface UnderJudgement extends Consumption {
+export interface UnderJudgement extends Refundable {
   /** It was wrong: it stays counted, and nobody waits for it any more. */
   keep(): Promise<void>;
 }
@@ -50,6 +62,8 @@ export interface Throttle {
    * @throws {AppError} `too_many_requests` with the seconds left; such an attempt is not counted and does not prolong it.
    */
   consume(rule: Rule, counted: Counted): Promise<Consumption>;
+  /** As `consume`, mostly without asking the store. Networks are not told apart. */
+  tally(rule: TallyRule, key: string): Promise<void>;
   /**
    * As `consume`, for a proof that may be a guess and is counted until it is known to be right. Those beyond the limit wait a while for
    * the ones under judgement, in whichever process these are: right ones refuse nobody.
@@ -63,11 +77,12 @@ export interface Throttle {
   /** Gives one back that somebody used up and does not need any more, whichever window it is of. */
   giveBack(rule: Rule, counted: Counted): Promise<void>;
   /**
-   * Judges a proof that may be a guess, unless as many as the limit were wrong; a wrong one is counted before anybody hears of it.
-   * Those under judgement count as wrong until they are known to be right, and the ones beyond the limit wait for them.
+   * Judges a proof that may be a guess. One is used up first, in the store, so that no more are judged in all processes together than
+   * may be wrong. A right proof uses up nothing: the process keeps what it used for the next one, which is judged without a write.
+   * Until the window ends, each process in which a proof was right holds one of the limit.
    * @throws {AppError} `too_many_requests`, whether it would have been right or wrong.
    */
-  judge(rule: Rule, counted: Counted, isRight: () => boolean | Promise<boolean>): Promise<boolean>;
+  judge(rule: Rule, counted: Counted, isRight: () => boolean): Promise<boolean>;
   /** Forgets what was counted. */
   clear(rule: Rule, counted: Counted): Promise<void>;
 }
@@ -76,18 +91,15 @@ export interface Throttle {
 const Count = z.object({ used: z.int().nonnegative(), until: z.int(), judging: z.int().nonnegative().default(0) });
 type Count = z.infer<typeof Count>;
 
-async function verdictOn(
-  isRight: () => boolean | Promise<boolean>,
-  countWrong: () => Promise<unknown>,
-): Promise<boolean> {
-  if (await isRight()) return true;
-  await countWrong();
-  return false;
-}
-
 /** Milliseconds that a proof waits at most for those under judgement, and between two looks. */
 const PATIENCE_MS = 5_000;
 const INTERVAL_MS = 20;
+
+/** An app behind more addresses than these uses up one of its limit anew, sometimes. */
+const MOST_LEFT_OVER = 10_000;
+
+/** Whoever is forgotten begins anew within its first step. */
+const MOST_UNTOLD = 20_000;
 
 /** What a site may, in limits of one network. */
 const SITE_FACTOR = 4;
@@ -122,22 +134,27 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
     });
   }
 
-  async function useOne({ storageKey, rule }: Counter, judging: 0 | 1): Promise<Count | undefined> {
+  async function use({ storageKey, rule }: Counter, { amount = 1, judging = 0 }): Promise<Count | undefined> {
     const next = (current: unknown) => {
-      const count = oneMore(Count.optional().parse(current), rule, now());
+      const count = more(Count.optional().parse(current), rule, { amount, time: now() });
       return count && { ...count, judging: count.judging + judging };
     };
     return Count.optional().parse(await storage.update(storageKey, next, { ttl: rule.window }));
   }
 
-  async function consumeOne(counter: Counter): Promise<Consumption> {
-    const written = await useOne(counter, 0);
+  async function consumeAll(counter: Counter, amount: number): Promise<number> {
+    const written = await use(counter, { amount });
     if (!written) throw tooMany((await read(counter.storageKey))?.until ?? 0, now());
-    return { refund: () => settle(counter, written.until, (count) => ({ ...count, used: count.used - 1 })) };
+    return written.until;
+  }
+
+  async function consumeOne(counter: Counter): Promise<Consumption> {
+    const until = await consumeAll(counter, 1);
+    return { until, refund: () => settle(counter, until, (count) => ({ ...count, used: count.used - 1 })) };
   }
 
   async function consumeOneUntilJudged(counter: Counter): Promise<UnderJudgement> {
-    const { until } = await whenJudged(counter, () => useOne(counter, 1));
+    const { until } = await whenJudged(counter, () => use(counter, { judging: 1 }));
     const judged = (count: Count) => ({ ...count, judging: Math.max(0, count.judging - 1) });
     return {
       refund: () => settle(counter, until, (count) => judged({ ...count, used: count.used - 1 })),
@@ -146,7 +163,7 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
   }
 
   /** All of them or none. */
-  async function consumeEach<T extends Consumption>(
+  async function consumeEach<T extends Refundable>(
     counters: readonly Counter[],
     consumeIt: (counter: Counter) => Promise<T>,
   ): Promise<T[]> {
@@ -161,24 +178,32 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
     return used;
   }
 
-  /** How many are left of all the limits. @throws {AppError} `too_many_requests` when one has been reached. */
-  async function left(counters: readonly Counter[]): Promise<number> {
-    const each = counters.map(async ({ storageKey, rule }) => {
-      const count = await read(storageKey);
-      const next = count && oneMore(count, rule, now());
-      if (count && !next) throw tooMany(count.until, now());
-      return rule.limit - (next ? next.used - 1 : 0);
-    });
-    return Math.min(...(await Promise.all(each)));
-  }
+  /** When the window ends of what right proofs have left over in this process, by what was counted. */
+  const leftOver = new LRUCache<string, number>({ max: MOST_LEFT_OVER });
+  const inTurnOfJudgement = createTurns();
 
-  /** What is being judged in this process, of each that is counted together. */
-  const underJudgement = new Map<string, Set<Promise<unknown>>>();
+  /** What this process has let through that the store has not been told of. */
+  const untold = new LRUCache<string, { count: number; until: number }>({ max: MOST_UNTOLD });
 
   const throttle: Throttle = {
     async consume(rule, counted) {
       const used = await consumeEach(countersOf(rule, counted), consumeOne);
-      return { refund: () => refundAll(used) };
+      return { until: soonest(used), refund: () => refundAll(used) };
+    },
+
+    async tally({ step, ...rule }, key) {
+      const counter = { rule, storageKey: counterKey(rule, key) };
+      const known = untold.get(counter.storageKey);
+      const mine = known && known.until > elapsed() ? known : { count: 0, until: elapsed() + rule.window };
+      untold.set(counter.storageKey, mine);
+      mine.count += 1;
+      if (mine.count < step) return;
+      mine.count -= step;
+      await consumeAll(counter, step).catch((error) => {
+        // The next one asks again.
+        mine.count = step - 1;
+        throw error;
+      });
     },
 
     async consumeUntilJudged(rule, counted) {
@@ -195,26 +220,22 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
       for (const counter of countersOf(rule, counted)) {
         await whenJudged(counter, async () => {
           const count = await read(counter.storageKey);
-          return !count || oneMore(count, counter.rule, now()) ? true : undefined;
+          return !count || more(count, counter.rule, { amount: 1, time: now() }) ? true : undefined;
         });
       }
     },
 
     async judge(rule, counted, isRight) {
-      const counters = countersOf(rule, counted);
-      const key = counters.map(({ storageKey }) => storageKey).join();
-      const others = underJudgement.get(key) ?? new Set<Promise<unknown>>();
-      underJudgement.set(key, others);
-      while ((await left(counters)) <= others.size) await Promise.race(others);
-      const verdict = verdictOn(isRight, () => throttle.consume(rule, counted));
-      const settled = verdict
-        .catch(() => undefined)
-        .then(() => {
-          others.delete(settled);
-          if (others.size === 0 && underJudgement.get(key) === others) underJudgement.delete(key);
-        });
-      others.add(settled);
-      return verdict;
+      const [{ storageKey }] = countersOf(rule, counted);
+      return inTurnOfJudgement(storageKey, async () => {
+        const held = leftOver.get(storageKey) ?? 0;
+        const isOfNow = held > now() && held <= now() + rule.window;
+        const until = isOfNow ? held : (await throttle.consume(rule, counted)).until;
+        const right = isRight();
+        if (right) leftOver.set(storageKey, until);
+        else leftOver.delete(storageKey);
+        return right;
+      });
     },
 
     async giveBack(rule, counted) {
@@ -231,8 +252,12 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
   return throttle;
 }
 
-async function refundAll(used: readonly Consumption[]): Promise<void> {
+async function refundAll(used: readonly Refundable[]): Promise<void> {
   await Promise.all(used.map((one) => one.refund()));
+}
+
+function soonest(used: readonly Consumption[]): number {
+  return Math.min(...used.map(({ until }) => until));
 }
 
 interface Counter {
@@ -254,12 +279,17 @@ function tooMany(until: number, time: number): AppError {
   });
 }
 
-/** The count after one more, or undefined when the limit is reached. A record outlives its window by up to a window. */
-function oneMore(count: Count | undefined, rule: Rule, time: number) {
+/** The count with so many more, or undefined when that is beyond the limit. A record outlives its window by up to a window. */
+function more(count: Count | undefined, rule: Rule, { amount, time }: { amount: number; time: number }) {
   // A window that ends later than one begun now was begun under a clock that has been put back since.
   const isOver = !count || count.until <= time || count.until > time + rule.window;
-  if (isOver) return { used: 1, until: time + rule.window, judging: 0 };
-  return count.used < rule.limit ? { ...count, used: count.used + 1 } : undefined;
+  const current = isOver ? { used: 0, until: time + rule.window, judging: 0 } : count;
+  return current.used + amount <= rule.limit ? { ...current, used: current.used + amount } : undefined;
+}
+
+/** Under which a rule's count of a key is kept. */
+export function counterKey(rule: Rule, key: string): string {
+  return keyOf(rule, null, key);
 }
 
 function keyOf({ name }: Rule, source: string | null, key: string | undefined): string {

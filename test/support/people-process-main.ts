@@ -12,6 +12,8 @@ function work(order: Order): Array<Promise<unknown>> {
       return order.inputs.map(signIn);
     case 'consume':
       return order.inputs.map((input) => throttle.consume(order.rule, input));
+    case 'judgeWrong':
+      return order.inputs.map((input) => throttle.judge(order.rule, input, () => false));
   }
 }
 

@@ -107,7 +107,7 @@ export function countOf(outcomes: readonly string[], outcome: string): number {
 export type Order =
   | { order: 'create'; inputs: NewAccount[] }
   | { order: 'signIn'; inputs: PasswordSignInRequest[] }
-  | { order: 'consume'; rule: Rule; inputs: Counted[] };
+  | { order: 'consume' | 'judgeWrong'; rule: Rule; inputs: Counted[] };
 
 export interface PeopleProcess {
   /** Outcomes in the order of the inputs. */
