@@ -375,7 +375,7 @@ export async function createApp(
     families,
     endSession: (uid) => sessions.endWhosever(uid, backchannelLogout.send),
     makeRoom: sessions.makeRoom,
-    admission: createAdmission({ throttle }),
+    admission: createAdmission({ throttle, log }),
     now,
     findClient: findMetadata,
     stands,

@@ -37,7 +37,7 @@ export interface AdapterOptions {
   endSession: (uid: string) => Promise<void>;
   /** Called when somebody has signed in. */
   makeRoom: (accountId: string, uid: string) => Promise<void>;
-  /** Asked before anything is written that somebody unknown may have begun. */
+  /** Asked before anything is written, or used up for it. */
   admission: Admission;
   now: () => number;
   /** The metadata of an app that may act now, as the engine wants it. */
@@ -98,13 +98,13 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     const ttl = Math.max(1, Math.ceil(expiresIn ?? 0)) + (isApiToken ? KNOWN_AFTER_EXPIRY : 0);
     const key = keyOf(id);
     const packed = pack(byTimeOfStore(withOrigin(model, payload)), id);
+    if (model === 'ClientCredentials') await refuseBeyondCeiling(payload);
+    await admission.admit(model, id, payload);
     if (model === 'ReplayDetection') {
       if (!(await storage.insert(key, packed, { ttl })))
         throw new errors.InvalidClientAuth('assertion was already used');
       return;
     }
-    if (model === 'ClientCredentials') await refuseBeyondCeiling(payload);
-    await admission.admit(model, id, payload);
     const groups = groupsOf(payload);
     // A successor is the same however often it is made, and may have been used already.
     if (model === 'RefreshToken') {
@@ -167,7 +167,10 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
     if (!payload) return undefined;
     if (model === 'Grant') payload.loaded = true;
     if (model === 'AuthorizationCode' && !(await mayBegin(payload))) return undefined;
-    if (model === 'AuthorizationCode' || model === 'RefreshToken') return asUnused(payload);
+    if (model === 'AuthorizationCode' || model === 'RefreshToken') {
+      await admission.admitSwap(payload);
+      return asUnused(payload);
+    }
     if (payload.scope && isApiToken) return { ...payload, scope: await usable(payload.scope, payload) };
     // Whatever is issued from a grant then says the scope that it can be used with.
     const granted = payload?.openid as { scope?: string } | undefined;

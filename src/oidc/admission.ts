@@ -1,12 +1,14 @@
 /**
- * What the engine keeps for somebody who has proven nothing: how much of it at a time, for one network and in total. Owns the
- * bounds, which are used up before anything is written. People who are signed in have a bound of their own, so that they go on
- * while strangers have reached theirs.
+ * How much the engine keeps. For somebody who has proven nothing: so much at a time, for one network and in total; people who are
+ * signed in have a bound of their own, so that they go on while strangers have reached theirs. Of what is issued to whoever has been let
+ * in: so much in a day, far beyond what any app needs. Owns the bounds, which are used up before anything is written.
  */
 import { hash } from 'node:crypto';
+import { LRUCache } from 'lru-cache';
 import Provider, { type AdapterPayload, type KoaContextWithOIDC } from 'oidc-provider';
+import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
-import type { Counted, Rule, Throttle } from '../http/rate-limit.ts';
+import type { Counted, Rule, TallyRule, Throttle } from '../http/rate-limit.ts';
 import { LIFETIME } from './provider.ts';
 
 /** Counted by so many records, so that no write of everybody's waits for one. */
@@ -33,17 +35,51 @@ const BOUNDS: Readonly<Record<string, Bounds>> = {
   PushedAuthorizationRequest: boundsOf('pushed-requests', LIFETIME.pushedRequest),
 };
 
+const DAY = 24 * 60 * 60;
+const HOUR = 60 * 60;
+
+/** For one person in one app, or for one app that acts for itself. A refresh token comes with an access token, and is counted as that. */
+export const ISSUED = {
+  AuthorizationCode: { name: 'authorization-codes', limit: 200_000, window: DAY, step: 100 },
+  AccessToken: { name: 'access-tokens', limit: 200_000, window: DAY, step: 100 },
+  Grant: { name: 'grants', limit: 20_000, window: DAY, step: 100 },
+  ClientCredentials: { name: 'client-credentials-tokens', limit: 2_000_000, window: DAY, step: 100 },
+  ReplayDetection: { name: 'client-assertions', limit: 1_000_000, window: HOUR, step: 100 },
+} as const satisfies Record<string, TallyRule>;
+
 export interface Admission {
   /**
-   * Uses up room for a record that is about to be written, if it is a new one of a kind that strangers can make.
-   * @throws {AppError} `too_many_requests` beyond the bound of a network or person, `temporarily_unavailable` beyond the total.
+   * Uses up room for a record that is about to be written, if it is a new one.
+   * @throws {AppError} `too_many_requests` beyond the bound of a network, person or app, `temporarily_unavailable` beyond the total.
    */
   admit(model: string, id: string, payload: AdapterPayload): Promise<void>;
+  /**
+   * Uses up room for what a code or refresh token is about to be swapped for: whoever is refused has not lost it.
+   * @throws {AppError} `too_many_requests`
+   */
+  admitSwap(payload: AdapterPayload): Promise<void>;
   /** Gives the room of a record back that is deleted. */
   release(model: string, id: string): Promise<void>;
 }
 
-export function createAdmission({ throttle }: { throttle: Throttle }): Admission {
+export function createAdmission({ throttle, log }: { throttle: Throttle; log: Logger }): Admission {
+  const noted = new LRUCache<string, true>({ max: 1_000, ttl: HOUR * 1000 });
+
+  async function tally(rule: TallyRule, { accountId, clientId, iss }: AdapterPayload): Promise<void> {
+    const client = clientId ?? iss;
+    const key = JSON.stringify([accountId, client]);
+    await throttle.tally(rule, key).catch((error) => {
+      if (!isTooMany(error)) throw error;
+      const problem = `more than ${rule.limit} ${rule.name.replaceAll('-', ' ')} in ${rule.window / HOUR} h`;
+      if (!noted.has(rule.name + key)) log.warn({ account: accountId, client }, problem);
+      noted.set(rule.name + key, true);
+      throw new AppError('too_many_requests', `${problem}; use those that there are`, {
+        retryAfter: error.retryAfter,
+        cause: error,
+      });
+    });
+  }
+
   async function admitStranger({ ofNetwork, inTotal }: Bounds, counted: Counted, shared: Counted): Promise<void> {
     // Read first: whoever goes on at the limit makes nothing written.
     await throttle.check(ofNetwork, counted);
@@ -58,6 +94,7 @@ export function createAdmission({ throttle }: { throttle: Throttle }): Admission
 
   return {
     async admit(model, id, payload) {
+      if (isIssued(model)) return isCounted(model, payload) ? undefined : tally(ISSUED[model], payload);
       const bounds = BOUNDS[model];
       // Outside the engine's own requests nothing begins: what is there is written again.
       const { ctx } = Provider;
@@ -66,6 +103,10 @@ export function createAdmission({ throttle }: { throttle: Throttle }): Admission
       if (owner === undefined) await admitStranger(bounds, { source: ctx.ip }, sharedBy(id));
       // The session of somebody who has signed in is no longer a stranger's to make.
       else if (model !== 'Session') await throttle.consume(bounds.ofOwner, { key: owner });
+    },
+
+    async admitSwap(payload) {
+      if (Provider.ctx?.oidc.route === 'token') await tally(ISSUED.AccessToken, payload);
     },
 
     async release(model, id) {
@@ -78,6 +119,16 @@ export function createAdmission({ throttle }: { throttle: Throttle }): Admission
       await throttle.giveBack(bounds.inTotal, sharedBy(id));
     },
   };
+}
+
+function isIssued(model: string): model is keyof typeof ISSUED {
+  return model in ISSUED;
+}
+
+/** What is there already, or was admitted before what it is swapped for was used up. */
+function isCounted(model: string, { loaded }: AdapterPayload): boolean {
+  const { AuthorizationCode: code, RefreshToken: refreshed } = Provider.ctx?.oidc.entities ?? {};
+  return loaded !== undefined || (model === 'AccessToken' && (code ?? refreshed) !== undefined);
 }
 
 function personIn({ accountId, session }: AdapterPayload): string | undefined {
