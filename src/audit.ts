@@ -8,7 +8,7 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { z } from 'zod';
 import { AppError } from './errors.ts';
-import type { Rule, Throttle } from './http/rate-limit.ts';
+import type { Rule, TallyRule, Throttle } from './http/rate-limit.ts';
 import { collection } from './storage/collection.ts';
 import type { ListOptions, Storage } from './storage/storage.ts';
 
@@ -22,6 +22,9 @@ const FROM_ONE_SOURCE: Rule = { name: 'audit-source', limit: 100, window: DAY };
 /** Of each of the counters, which are several so that no write waits for one: 10,000 a day. */
 const COUNTERS = 16;
 const FROM_ALL: Rule = { name: 'audit-total', limit: 10_000 / COUNTERS, window: DAY };
+
+/** Of one type, by one person, app or both. What administrators do, and the shell, is always kept. */
+const BY_ONE: TallyRule = { name: 'audit-by-one', limit: 20_000, window: DAY, step: 100 };
 
 const AuditEventType = z.enum([
   'sign_in',
@@ -104,7 +107,7 @@ export interface AuditFilter {
 
 export interface Audit {
   /**
-   * What strangers do beyond the bounds is not kept.
+   * What strangers, or people and apps for themselves, do beyond the bounds is not kept.
    * @throws {AppError} `temporarily_unavailable` when the event could not be kept.
    */
   record(event: NewAuditEvent): Promise<void>;
@@ -122,11 +125,22 @@ export function createAudit({ storage, now, throttle }: AuditOptions): Audit {
   const events = collection(storage, { kind: 'audit', version: 1, schema: AuditEvent });
 
   /** Guesses at accounts that do not exist leave the room of those that do. */
-  async function hasRoom({ accountId, address = '' }: NewAuditEvent): Promise<boolean> {
+  async function admitStranger({ accountId, address = '' }: NewAuditEvent): Promise<void> {
     const about = accountId === undefined ? 'nobody' : 'somebody';
+    await throttle.consume(FROM_ONE_SOURCE, { source: address, key: about });
+    await throttle.consume(FROM_ALL, { key: `${about} ${randomInt(COUNTERS)}` });
+  }
+
+  async function admit(event: NewAuditEvent): Promise<void> {
+    const { type, accountId, clientId, actorId, address } = event;
+    if (OF_STRANGERS.has(type)) return admitStranger(event);
+    if (actorId !== undefined || address === undefined) return;
+    await throttle.tally(BY_ONE, JSON.stringify([type, accountId, clientId]));
+  }
+
+  async function hasRoom(event: NewAuditEvent): Promise<boolean> {
     try {
-      await throttle.consume(FROM_ONE_SOURCE, { source: address, key: about });
-      await throttle.consume(FROM_ALL, { key: `${about} ${randomInt(COUNTERS)}` });
+      await admit(event);
       return true;
     } catch (error) {
       if (error instanceof AppError && error.code === 'too_many_requests') return false;
@@ -136,8 +150,8 @@ export function createAudit({ storage, now, throttle }: AuditOptions): Audit {
 
   return {
     async record(event) {
+      if (!(await hasRoom(event))) return;
       const isOfStrangers = OF_STRANGERS.has(event.type);
-      if (isOfStrangers && !(await hasRoom(event))) return;
       const at = now();
       const kept: AuditEvent = { ...bounded(event), id: newId(at), at };
       const written = await events.insert(kept.id, kept, {

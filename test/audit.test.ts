@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import { counterKey } from '../src/http/rate-limit.ts';
 import { onBothEngines, openPeople, type People, type Store } from './support/people.ts';
 
 const DAY = 24 * 60 * 60;
@@ -72,6 +73,25 @@ describe('the audit trail', () => {
         'still',
       ]);
     }).timeout(60_000);
+
+    it('keeps 20,000 events a day of one type that one person or app makes, and all of whoever acts for others', async () => {
+      const rule = { name: 'audit-by-one', limit: 20_000, window: DAY };
+      const key = counterKey(rule, JSON.stringify(['token_revoked', 'restless', 'app']));
+      await people.storage.put(key, { used: 19_900, until: people.clock.time + DAY, judging: 0 }, { ttl: DAY });
+      const record = (more: { clientId: string; actorId?: string; type?: 'sign_out' }) =>
+        people.audit.record({ type: 'token_revoked', accountId: 'restless', address: '192.0.2.67', ...more });
+      for (let n = 0; n < 250; n++) await record({ clientId: 'app' });
+      // A process counts up to 99 by itself.
+      const kept = async (accountId: string) => (await people.audit.list({ accountId, limit: 1_000 })).events.length;
+      expect(await kept('restless')).to.equal(199);
+      await record({ clientId: 'another app' });
+      await record({ clientId: 'app', type: 'sign_out' });
+      await record({ clientId: 'app', actorId: 'an administrator' });
+      expect(await kept('restless')).to.equal(202);
+      people.clock.time += DAY;
+      await record({ clientId: 'app' });
+      expect(await kept('restless')).to.equal(203);
+    });
 
     it('says who, what, by which app, from where and when', async () => {
       const source = { address: '192.0.2.9', userAgent: 'Browser/1.0' };
