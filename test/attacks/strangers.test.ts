@@ -2,9 +2,13 @@ import { createHash } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { onEachEngine, type TestClient, type TestStore } from '../support/app.ts';
+import { openDirectory } from '../../src/app.ts';
+import { wallClock } from '../../src/clock.ts';
+import { readConfig } from '../../src/config.ts';
+import { counterKey } from '../../src/http/rate-limit.ts';
+import { fixtures, onEachEngine, SECRET_KEY, startProcess, type TestClient, type TestStore } from '../support/app.ts';
 import { createBrowser } from '../support/browser.ts';
-import { type Answer, startTarget, type Target } from './web-target.ts';
+import { startTarget, type Target } from './web-target.ts';
 
 /** The network in which strangers and people are together. */
 const FROM = '203.0.113.20';
@@ -12,14 +16,16 @@ const FROM = '203.0.113.20';
 /** Sent by so many at a time. */
 const PARALLEL = 40;
 
-async function repeat(times: number, send: (n: number) => Promise<Answer>): Promise<Answer[]> {
-  const answers: Answer[] = [];
+async function repeat<T>(times: number, send: (n: number) => Promise<T>): Promise<T[]> {
+  const answers: T[] = [];
   for (let n = 0; n < times; n += PARALLEL)
     answers.push(...(await Promise.all(Array.from({ length: Math.min(PARALLEL, times - n) }, (_, m) => send(n + m)))));
   return answers;
 }
 
-const withStatus = (answers: readonly Answer[], status: number) => answers.filter((answer) => answer.status === status);
+function withStatus<T extends { status: number }>(answers: readonly T[], status: number): T[] {
+  return answers.filter((answer) => answer.status === status);
+}
 
 onEachEngine((openStore) => {
   describe('a stranger who makes us keep things', function () {
@@ -111,6 +117,37 @@ onEachEngine((openStore) => {
       expect(withStatus(answers, 429)).to.have.lengthOf(100);
     });
 
+    it('finds no room beyond the total, from wherever it comes, while who is signed in goes on', async () => {
+      const person = await target.person();
+      const signedIn = browserFrom('203.0.113.60');
+      await target.signIn(signedIn, person, app);
+      const { storage } = target.directory;
+      const totals = ['interactions', 'pushed-requests', 'anonymous-sessions'].flatMap((kind) => {
+        const rule = { name: `${kind}-total`, limit: 20_000 / 64, window: 1_200 };
+        return Array.from({ length: 64 }, (_, n) => counterKey(rule, String(n)));
+      });
+      const full = { used: 312, until: wallClock() + 60, judging: 0 };
+      for (const key of totals) await storage.put(key, full, { ttl: 1_200 });
+      target.expectOutage(true, 60);
+
+      const before = sizeOfStore();
+      const answers = await repeat(200, (n) => authorize(`198.51.100.${n}`));
+      const told = answers.filter(({ headers }) => headers.location?.includes('error=temporarily_unavailable'));
+      expect(told, 'the app is told').to.have.lengthOf(200);
+      const page = await target.send('/identity/logout?state=x', { headers: { 'x-forwarded-for': '198.51.100.1' } });
+      for (const { status, headers } of [page, await push('198.51.100.1')]) {
+        expect(status).to.equal(503);
+        expect(Number(headers['retry-after'])).to.be.within(1, 60);
+      }
+      expect(sizeOfStore() - before, 'bytes').to.be.below(100_000);
+      const silent = await target.start(signedIn, app);
+      expect(silent.url.searchParams.get('code'), 'who is signed in').to.be.a('string');
+
+      for (const key of totals) await storage.delete(key);
+      target.expectOutage(false);
+      expect((await authorize('198.51.100.1')).status).to.equal(303);
+    });
+
     it('sends no request that is larger than any has to be', async () => {
       for (const more of [
         { nonce: 'n'.repeat(4_000) },
@@ -123,5 +160,32 @@ onEachEngine((openStore) => {
         expect(headers.location, Object.keys(more).join()).to.contain('error=invalid_request');
       }
     });
+  });
+
+  describe('a stranger who goes to two servers of one store', () => {
+    it('begins no more than 1,000 sign-ins at both together', async () => {
+      const store = await openStore();
+      const settings = { TRUSTED_PROXIES: '127.0.0.1/32' };
+      const first = await startProcess(store, settings);
+      const servers = [first, await startProcess(store, { ...settings, ISSUER: first.url })];
+      const directory = await openDirectory(readConfig({ ISSUER: first.url, STORE_URL: store.storeUrl, SECRET_KEY }));
+      try {
+        const { id, redirectUri } = await fixtures(directory).client({});
+        const query = { client_id: id, redirect_uri: redirectUri, response_type: 'code', scope: 'openid', state: 's' };
+        const headers = { 'x-forwarded-for': FROM };
+        const statuses = await repeat(1_200, async (n) => {
+          const url = `${servers[n % 2]?.url}/identity/authorize?${new URLSearchParams(query)}`;
+          const response = await fetch(url, { headers, redirect: 'manual' });
+          await response.arrayBuffer();
+          return { status: response.status };
+        });
+        expect(withStatus(statuses, 303)).to.have.lengthOf(1_000);
+        expect(withStatus(statuses, 429)).to.have.lengthOf(200);
+      } finally {
+        await directory.storage.close();
+        await Promise.all(servers.map((server) => server.kill('SIGKILL')));
+        await store.remove();
+      }
+    }).timeout(60_000);
   });
 });

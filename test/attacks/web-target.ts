@@ -66,8 +66,8 @@ export interface Target extends TestApp {
   start(browser: Browser, client: TestClient, more?: Record<string, string>): Promise<Landing>;
   /** The whole way to a code for an app that needs no consent. */
   signIn(browser: Browser, person: { email: string; password?: string }, client?: TestClient): Promise<Landing>;
-  /** Lets answers be 503 with `Retry-After` from now on, or no longer. */
-  expectOutage(expected: boolean): void;
+  /** Lets answers be 503 with `Retry-After` of at most so many seconds from now on, or no longer. */
+  expectOutage(expected: boolean, seconds?: number): void;
   /** Nothing any answer must not be has been seen, and nothing secret is in the log. */
   harmless(): Promise<void>;
   /** Besides, a stranger can sign in. */
@@ -122,8 +122,8 @@ export async function startTarget(store: TestStore, environment: NodeJS.ProcessE
       return browser.submit(login.url.pathname, { email, password });
     },
 
-    expectOutage(expected) {
-      witness.outage = expected;
+    expectOutage(expected, seconds = 2) {
+      witness.outage = expected ? seconds : 0;
     },
 
     log: () => lines.join(''),
@@ -193,14 +193,15 @@ function createWitness() {
     secrets.delete('');
   }
 
-  const witness = { violations, gifts, secrets, watch, outage: false };
+  const witness = { violations, gifts, secrets, watch, outage: 0 };
   return witness;
 }
 
 interface Seen {
   body: string;
   milliseconds: number;
-  outage: boolean;
+  /** Seconds of `Retry-After` that an answer of 503 may have; 0: there is to be none. */
+  outage: number;
 }
 
 function isRefusal(res: ServerResponse): boolean {
@@ -218,7 +219,7 @@ function problemsOf(res: ServerResponse, { body, milliseconds, outage }: Seen): 
   const header = (name: string) => String(res.getHeader(name) ?? '');
   const { statusCode: status } = res;
   const location = header('location');
-  const isOutage = outage && status === 503 && Number(header('retry-after')) <= 2;
+  const isOutage = outage > 0 && status === 503 && Number(header('retry-after')) <= outage;
   if (status >= 500 && !isOutage) problems.push('a 5xx');
   if (milliseconds > PATIENCE) problems.push(`after ${Math.round(milliseconds)} ms`);
   if (INSIDES.test(body)) problems.push(`the body shows our insides: ${INSIDES.exec(body)?.[0]}`);
