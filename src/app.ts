@@ -402,6 +402,7 @@ export async function createApp(
       now,
       request: createOutbound({ ...guard, timeout: 2.5 }),
       secretOf: identityProviders.secretOf,
+      warn: (identityProvider, problem) => log.warn({ identityProvider, problem }, 'tokens of it cannot be checked'),
     }),
     resolveAccount,
     issue: issueAccessToken,

@@ -4,7 +4,15 @@
  */
 import { randomBytes } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { type CryptoKey, exportJWK, generateKeyPair, type JWK, type JWTPayload, SignJWT } from 'jose';
+import {
+  type CryptoKey,
+  exportJWK,
+  generateKeyPair,
+  type JWK,
+  type JWTHeaderParameters,
+  type JWTPayload,
+  SignJWT,
+} from 'jose';
 import { type Authorization, createAuthorization } from './authorization.ts';
 import { type Answer, basicOf, bearerOf, type FakePerson, type Listening, listen } from './fake-provider.ts';
 
@@ -16,8 +24,15 @@ export interface FakeOpenId extends Listening {
   otherwise: JWTPayload;
   /** What userinfo says otherwise. */
   toldOtherwise: Record<string, unknown>;
-  /** An ID token that a person gave to an app. */
-  idToken(person: FakePerson, clientId: string, claims?: JWTPayload, header?: Record<string, string>): Promise<string>;
+  /** Keys that it shows before its own. */
+  otherKeys: JWK[];
+  /** An ID token that a person gave to an app. What is undefined in the header is left out. */
+  idToken(
+    person: FakePerson,
+    clientId: string,
+    claims?: JWTPayload,
+    header?: Record<string, string | undefined>,
+  ): Promise<string>;
   /** An opaque access token that a person gave to an app. */
   accessToken(person: FakePerson, clientId: string, claims?: Record<string, unknown>): string;
   revoke(token: string): void;
@@ -52,12 +67,12 @@ export async function startFakeOpenId(options: FakeOpenIdOptions = {}): Promise<
     person: FakePerson,
     clientId: string,
     claims: JWTPayload = {},
-    header: Record<string, string> = {},
+    header: Record<string, string | undefined> = {},
   ): Promise<string> {
     const now = Math.floor(Date.now() / 1000);
     const payload = { iss: own, sub: person.subject, aud: clientId, iat: now, exp: now + 3600, ...profileOf(person) };
     const token = await new SignJWT({ ...payload, ...claims })
-      .setProtectedHeader({ alg: 'ES256', kid: key.kid, ...header })
+      .setProtectedHeader({ alg: 'ES256', kid: key.kid, ...header } as JWTHeaderParameters)
       .sign(key.privateKey);
     server.given.push(token);
     return token;
@@ -97,13 +112,19 @@ export async function startFakeOpenId(options: FakeOpenIdOptions = {}): Promise<
   const listening = await listen((request, body) => {
     const url = new URL(request.url ?? '/', server.url);
     if (url.pathname === '/.well-known/openid-configuration') return { body: metadata() };
-    if (url.pathname === '/keys') return { body: { keys: [key.jwk] } };
+    if (url.pathname === '/keys') return { body: { keys: [...server.otherKeys, key.jwk] } };
     if (url.pathname === '/authorize') return authorization.page(url);
     if (url.pathname === '/userinfo') return userInfo(bearerOf(request));
     if (['/token', '/introspect'].includes(url.pathname)) return answerApp(request, new URLSearchParams(body));
     return { status: 404, body: { error: 'not_found' } };
   }, port);
-  const server = Object.assign(listening, { people, authorization, otherwise: {} as JWTPayload, toldOtherwise: {} });
+  const server = Object.assign(listening, {
+    people,
+    authorization,
+    otherwise: {} as JWTPayload,
+    otherKeys: [] as JWK[],
+    toldOtherwise: {},
+  });
   const own = issuer ?? server.url;
 
   function metadata() {

@@ -50,11 +50,31 @@ const Claims = z.looseObject({
 });
 type Claims = z.infer<typeof Claims>;
 
-/** @throws {ProviderUnavailable} when it is not one. */
+/** Bits of an RSA key, whose work grows with the square of them, and bytes of its exponent. */
+const LONGEST_RSA = 8192;
+const LONGEST_EXPONENT = 4;
+
+/** @throws {ProviderUnavailable} when it is not one, or has a key that makes a check cost more than all else that a request asks for. */
 export function keySetIn({ status, body }: ProviderAnswer): JSONWebKeySet {
   const keySet = KeySet.safeParse(body);
-  if (status === 200 && keySet.success) return keySet.data;
-  throw new ProviderUnavailable('the key set of the provider is none');
+  if (status !== 200 || !keySet.success) throw new ProviderUnavailable('the key set of the provider is none');
+  if (keySet.data.keys.some(isTooLong)) {
+    throw new ProviderUnavailable(
+      `the key set of the provider has an RSA key of more than ${LONGEST_RSA} bits, or with an exponent of more than 32`,
+    );
+  }
+  return keySet.data;
+}
+
+function isTooLong({ kty, n, e }: Record<string, unknown>): boolean {
+  return kty === 'RSA' && (bytesOf(n) > LONGEST_RSA / 8 || bytesOf(e) > LONGEST_EXPONENT);
+}
+
+/** Of a whole number (RFC 7518 §2, Base64urlUInt), however many zeros are before it. */
+function bytesOf(value: unknown): number {
+  const bytes = Buffer.from(String(value ?? ''), 'base64url');
+  const first = bytes.findIndex((byte) => byte !== 0);
+  return first === -1 ? 0 : bytes.length - first;
 }
 
 export interface IdTokenRules extends TokenCheckRequest {
@@ -95,7 +115,7 @@ async function claimsIn(token: string, keys: CachedDocument<JSONWebKeySet>): Pro
 
 async function payloadOf(token: string, keySet: JSONWebKeySet): Promise<object | 'unknown_key' | undefined> {
   try {
-    return await verified(token, createLocalJWKSet(keySet));
+    return await verified(token, keyFinderOf(keySet));
   } catch (error) {
     if (error instanceof errors.JWKSNoMatchingKey) return 'unknown_key';
     if (error instanceof errors.JWKSMultipleMatchingKeys) return firstVerified(token, error);
@@ -103,11 +123,27 @@ async function payloadOf(token: string, keySet: JSONWebKeySet): Promise<object |
   }
 }
 
-/** A token without a `kid`: any key that fits may have signed it. */
+/** Imports each key of a set once. */
+const keyFinders = new WeakMap<JSONWebKeySet, CompactVerifyGetKey>();
+
+function keyFinderOf(keySet: JSONWebKeySet): CompactVerifyGetKey {
+  const known = keyFinders.get(keySet);
+  if (known) return known;
+  const made = createLocalJWKSet(keySet);
+  keyFinders.set(keySet, made);
+  return made;
+}
+
+/** A provider that shows several keys for one algorithm has to name the one in its tokens (OIDC Core §10.1); some do not. */
+const MOST_TRIED = 4;
+
+/** A token without a `kid`: any of the first keys that fit its algorithm may have signed it. */
 async function firstVerified(token: string, keys: AsyncIterable<CryptoKey>): Promise<object | undefined> {
+  let tried = 0;
   for await (const key of keys) {
     const payload = await verified(token, async () => key).catch(() => undefined);
-    if (payload) return payload;
+    tried += 1;
+    if (payload || tried === MOST_TRIED) return payload;
   }
   return undefined;
 }

@@ -15,6 +15,7 @@ import {
   type TokenCheck,
   type TokenCheckRequest,
   type TokenVerifier,
+  unavailableIn,
   type VerifiedToken,
 } from './token-verifier.ts';
 
@@ -43,9 +44,11 @@ export interface ProviderTokensOptions {
   now: () => number;
   request: Outbound;
   secretOf: IdentityProviders['secretOf'];
+  /** Hears once an hour of each reason why tokens of a provider cannot be checked. */
+  warn: (identityProviderId: string, problem: string) => void;
 }
 
-export function createProviderTokens({ now, request, secretOf }: ProviderTokensOptions): ProviderTokens {
+export function createProviderTokens({ now, request, secretOf, warn }: ProviderTokensOptions): ProviderTokens {
   /** Made anew when a provider is changed. */
   const verifiers = new LRUCache<string, TokenVerifier>({ max: 100 });
   const verified = new LRUCache<string, { token: VerifiedToken; until: number; expiresAt: number }>({ max: 10_000 });
@@ -63,8 +66,17 @@ export function createProviderTokens({ now, request, secretOf }: ProviderTokensO
     return verifier;
   }
 
+  const warned = new LRUCache<string, true>({ max: 1_000, ttl: 60 * 60 * 1000 });
+
+  function note({ id }: IdentityProvider, error: unknown): never {
+    const { message = '' } = unavailableIn((error as Error).cause) ?? unavailableIn(error) ?? {};
+    if (message !== '' && !warned.has(id + message)) warn(id, message);
+    warned.set(id + message, true);
+    throw error;
+  }
+
   async function askProvider(identityProvider: IdentityProvider, request: TokenCheckRequest): Promise<TokenCheck> {
-    const check = await inTime(verifierOf(identityProvider)(request));
+    const check = await inTime(verifierOf(identityProvider)(request)).catch((error) => note(identityProvider, error));
     if (check.outcome !== 'proven' || !check.tellMore) return check;
     const { tellMore } = check;
     return { ...check, tellMore: (token) => inTime(tellMore(token)) };
