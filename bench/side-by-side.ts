@@ -30,21 +30,37 @@ export async function sideBySide(
   prepare: (directory: Directory, url: string) => Promise<Path[]>,
   environment: NodeJS.ProcessEnv = {},
 ): Promise<void> {
+  await onBothStores({ prepare, environment }, async (servers, started) => {
+    const koaUrl = await serve(started, 'node bench/plain-koa.ts {port}', { path: '/', env: {} });
+    await measure(
+      koaUrl,
+      servers.map(({ made: paths, ...server }) => ({ ...server, paths })),
+    );
+  });
+}
+
+/** A server on each store, with what `prepare` has made there; all of it ends with `measure`. */
+export async function onBothStores<T>(
+  {
+    prepare,
+    environment,
+  }: { prepare: (directory: Directory, url: string) => Promise<T>; environment: NodeJS.ProcessEnv },
+  measure: (servers: Array<{ name: string; url: string; made: T }>, started: Started[]) => Promise<void>,
+): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-bench-'));
   const started: Started[] = [];
   try {
-    const koaUrl = await serve(started, 'node bench/plain-koa.ts {port}', { path: '/', env: {} });
     const stores = { embedded: `file:${join(folder, 'embedded')}`, Redis: await startRedis(started, folder) };
-    const targets: Target[] = [];
+    const servers: Array<{ name: string; url: string; made: T }> = [];
     for (const [name, storeUrl] of Object.entries(stores)) {
       const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: { start: string } };
       const env = { STORE_URL: storeUrl, ...environment };
       const url = await serve(started, scripts.start, { path: '/health/live', env });
       const directory = await openDirectory(readConfig({ STORE_URL: storeUrl, SECRET_KEY }));
-      targets.push({ name, url, paths: await prepare(directory, url) });
+      servers.push({ name, url, made: await prepare(directory, url) });
       await directory.storage.close();
     }
-    await measure(koaUrl, targets);
+    await measure(servers, started);
   } finally {
     for (const process of started.reverse()) await process.stop();
     rmSync(folder, { recursive: true, force: true });
