@@ -283,7 +283,7 @@ describe('signing in with a password', () => {
       const { email, address } = await person();
       const { accounts, throttle, audit, knownBrowsers } = people;
       const tooBusy = () => Promise.reject(new AppError('temporarily_unavailable', 'too busy', { retryAfter: 1 }));
-      const passwords = { hash: tooBusy, verify: tooBusy };
+      const passwords = { ...people.passwords, verify: tooBusy };
       const busy = createPasswordSignIn({ accounts, throttle, audit, knownBrowsers, passwords });
       const right = { email, password: PASSWORD, source: { address } };
       for (let n = 0; n < 6; n++) expect(await outcomeOf(busy.signIn(right))).to.equal('temporarily_unavailable');
@@ -316,7 +316,7 @@ describe('signing in with a password', () => {
       const account = await people.accounts.get(id);
       if (!account) throw new Error('the account is gone');
       const tooBusy = () => Promise.reject(new AppError('temporarily_unavailable', 'too busy', { retryAfter: 1 }));
-      const busy = createChangePassword({ ...people, passwords: { hash: tooBusy, verify: tooBusy } });
+      const busy = createChangePassword({ ...people, passwords: { ...people.passwords, verify: tooBusy } });
       const change = { current: PASSWORD, next: `${PASSWORD} 2`, keepSession: 'session', origin: {} };
       for (let n = 0; n < 6; n++) expect(await outcomeOf(busy(account, change))).to.equal('temporarily_unavailable');
       expect(await outcomeOf(createChangePassword(people)(account, change))).to.equal('ok');

@@ -30,7 +30,7 @@ export interface ChangePasswordOptions {
  * `invalid_request` for the field `password` when the policy refuses the new one.
  */
 export function createChangePassword({ accounts, passwords, throttle, audit }: ChangePasswordOptions) {
-  const guesses = createGuesses({ throttle });
+  const guesses = createGuesses({ throttle, attempt: passwords.attempt });
 
   return async function changePassword(account: Account, { current, next, keepSession, origin }: PasswordChange) {
     // Whoever found a browser signed in may try as often as in any browser of the account's.

@@ -5,6 +5,7 @@
  */
 import { AppError } from '../errors.ts';
 import type { Counted, Rule, Throttle, UnderJudgement } from '../http/rate-limit.ts';
+import type { Passwords } from './password.ts';
 
 const WINDOW = 15 * 60;
 
@@ -43,11 +44,22 @@ export interface Guesses {
   judge(guess: Guess, problemIn: ProblemIn, stopped: () => Promise<void>): Promise<string | undefined>;
 }
 
-export function createGuesses({ throttle }: { throttle: Throttle }): Guesses {
+export interface GuessesOptions {
+  throttle: Throttle;
+  /** Turns away who finds no place to have a guess looked at, before it is counted. */
+  attempt: Passwords['attempt'];
+}
+
+export function createGuesses({ throttle, attempt }: GuessesOptions): Guesses {
+  /** Who is stopped already takes no place, and uses up nothing of what others behind the same address may. */
+  async function check({ account, source, browser }: Guess): Promise<void> {
+    if (browser !== undefined) return throttle.check(IN_BROWSER, inBrowser(account, browser));
+    await throttle.check(PER_SOURCE, { source });
+    await throttle.check(PER_ACCOUNT, { source, key: account });
+  }
+
   async function countStranger({ account, source }: Guess): Promise<UnderJudgement> {
     const pair = { source, key: account };
-    // Who is stopped already uses up nothing of what others behind the same address may.
-    await throttle.check(PER_ACCOUNT, pair);
     const bySource = await throttle.consumeUntilJudged(PER_SOURCE, { source });
     const onAccount = await throttle.consumeUntilJudged(PER_ACCOUNT, pair).catch(async (error) => {
       await bySource.refund();
@@ -69,36 +81,42 @@ export function createGuesses({ throttle }: { throttle: Throttle }): Guesses {
     };
   }
 
-  async function count(guess: Guess, stopped: () => Promise<void>): Promise<UnderJudgement> {
-    const { account, source, browser } = guess;
-    try {
-      if (browser === undefined) return await countStranger(guess);
-      return await throttle.consumeUntilJudged(IN_BROWSER, inBrowser(account, browser));
-    } catch (error) {
-      if (!isTooMany(error)) throw error;
+  function count(guess: Guess): Promise<UnderJudgement> {
+    const { account, browser } = guess;
+    if (browser === undefined) return countStranger(guess);
+    return throttle.consumeUntilJudged(IN_BROWSER, inBrowser(account, browser));
+  }
+
+  async function noteFirst(error: unknown, { source }: Guess, stopped: () => Promise<void>): Promise<never> {
+    if (isTooMany(error)) {
       const isFirst = await throttle.consume(PER_EVENT, { source }).then(() => true, isOther);
       if (isFirst) await stopped();
-      throw error;
     }
+    throw error;
+  }
+
+  async function look(guess: Guess, problemIn: ProblemIn, stopped: () => Promise<void>): Promise<string | undefined> {
+    const { account, source, browser } = guess;
+    const counted = await count(guess).catch((error) => noteFirst(error, guess, stopped));
+    const problem = await problemIn().catch(async (error) => {
+      // Nobody learned anything from an answer that could not be given.
+      await counted.refund();
+      throw error;
+    });
+    if (problem !== undefined) {
+      await counted.keep();
+      return problem;
+    }
+    await counted.refund();
+    if (browser === undefined) await throttle.clear(PER_ACCOUNT, { source, key: account });
+    else await throttle.clear(IN_BROWSER, inBrowser(account, browser));
+    return undefined;
   }
 
   return {
     async judge(guess, problemIn, stopped) {
-      const { account, source, browser } = guess;
-      const counted = await count(guess, stopped);
-      const problem = await problemIn().catch(async (error) => {
-        // Nobody learned anything from an answer that could not be given.
-        await counted.refund();
-        throw error;
-      });
-      if (problem !== undefined) {
-        await counted.keep();
-        return problem;
-      }
-      await counted.refund();
-      if (browser === undefined) await throttle.clear(PER_ACCOUNT, { source, key: account });
-      else await throttle.clear(IN_BROWSER, inBrowser(account, browser));
-      return undefined;
+      await check(guess).catch((error) => noteFirst(error, guess, stopped));
+      return attempt(() => look(guess, problemIn, stopped));
     },
   };
 }

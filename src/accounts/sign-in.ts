@@ -41,7 +41,7 @@ export interface PasswordSignInOptions {
 
 export function createPasswordSignIn(options: PasswordSignInOptions): PasswordSignIn {
   const { accounts, passwords, knownBrowsers, audit } = options;
-  const guesses = createGuesses(options);
+  const guesses = createGuesses({ throttle: options.throttle, attempt: passwords.attempt });
 
   return {
     async signIn({ email, password, source, clientId, keptByBrowser }) {
