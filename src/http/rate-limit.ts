@@ -121,15 +121,17 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
   const inTurn = createTurns();
 
   /** Tries until it is overdue, as long as others are under judgement. Of those who wait in this process only the first one asks. */
-  function whenJudged<T>({ storageKey }: Counter, attempt: () => Promise<T | undefined>): Promise<T> {
+  function whenJudged<T>({ storageKey, rule }: Counter, attempt: () => Promise<T | undefined>): Promise<T> {
     const deadline = monotonic() + PATIENCE_MS;
     return inTurn(storageKey, async () => {
       for (;;) {
         const room = await attempt();
         if (room !== undefined) return room;
         const count = await read(storageKey);
-        if (!count?.judging || monotonic() >= deadline) throw tooMany(count?.until ?? 0, now());
-        await sleep(INTERVAL_MS);
+        const isFull = more(count, rule, { amount: 1, time: now() }) === undefined;
+        // Those it waited for may all have been right between the two looks.
+        if ((isFull && !count?.judging) || monotonic() >= deadline) throw tooMany(count?.until ?? 0, now());
+        if (isFull) await sleep(INTERVAL_MS);
       }
     });
   }
