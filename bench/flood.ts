@@ -1,15 +1,18 @@
-/** Guesses passwords without a pause, 150 at a time, each at another account and from another network: `flood.ts <url of a login page> <cookies>`. */
+/**
+ * Guesses passwords without a pause, 150 at a time: `flood.ts <url of a login page> <cookies> everywhere|here`, each at another account
+ * and from another network, or all at one and from one.
+ */
 import { randomInt, randomUUID } from 'node:crypto';
 import { Agent, request } from 'node:http';
 
 const PARALLEL = 150;
 
-const [, , url = '', cookie = ''] = process.argv;
+const [, , url = '', cookie = '', where] = process.argv;
 const agent = new Agent({ keepAlive: true, maxSockets: PARALLEL });
 const answers: Record<string, number> = {};
 
 function guess(): Promise<number | undefined> {
-  const address = `10.${randomInt(256)}.${randomInt(256)}.${randomInt(256)}`;
+  const address = where === 'here' ? '10.1.1.1' : `10.${randomInt(256)}.${randomInt(256)}.${randomInt(256)}`;
   const headers = {
     cookie,
     'content-type': 'application/x-www-form-urlencoded',
@@ -22,7 +25,8 @@ function guess(): Promise<number | undefined> {
       response.resume().once('end', () => resolve(response.statusCode));
     });
     sent.once('error', () => resolve(undefined));
-    sent.end(`email=${randomUUID()}%40example.com&password=wrong`);
+    const name = where === 'here' ? 'somebody' : randomUUID();
+    sent.end(`email=${name}%40example.com&password=wrong`);
   });
 }
 

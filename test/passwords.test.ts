@@ -128,6 +128,23 @@ describe('password hashing', () => {
     expect(await passwords.verify('pääsky lentää'.normalize('NFD'), hash)).to.equal(true);
   });
 
+  it('looks at no more attempts than find a place, and counts none of the others', async () => {
+    const narrow = createPasswords({ queueLimit: 5 });
+    let begun = 0;
+    const attempt = () =>
+      narrow.attempt(async () => {
+        begun += 1;
+        await narrow.verify(PASSWORD, undefined);
+      });
+    const started = performance.now();
+    const outcomes = await Promise.all(Array.from({ length: 40 }, () => outcomeOf(attempt())));
+    expect(performance.now() - started, 'they are not turned away at once').to.be.within(500, 2_000);
+    expect(begun).to.be.within(6, 8);
+    expect(countOf(outcomes, 'ok')).to.equal(begun);
+    expect(countOf(outcomes, 'temporarily_unavailable')).to.equal(40 - begun);
+    expect(await outcomeOf(attempt())).to.equal('ok');
+  });
+
   it('refuses when too many wait, and goes on afterwards', async () => {
     const narrow = createPasswords({ queueLimit: 5 });
     const outcomes = await Promise.all(Array.from({ length: 50 }, () => outcomeOf(narrow.verify(PASSWORD, undefined))));
