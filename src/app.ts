@@ -40,6 +40,7 @@ import { createInProcess } from './http/in-process.ts';
 import { createNameResolver, type ResolveName } from './http/name-resolver.ts';
 import { createOutbound } from './http/outbound.ts';
 import { plainBody } from './http/plain-body.ts';
+import { readQueriesInOnePass } from './http/query.ts';
 import { createThrottle } from './http/rate-limit.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
 import { createViews } from './http/views.ts';
@@ -512,6 +513,7 @@ export async function createApp(
   const callers = createCallers({ verifier, tokenOf, findSession: engine.browserSession });
 
   const app = new Koa({ proxy: true, keys: sealing.cookieKeys });
+  readQueriesInOnePass(app);
   app.on('error', (error) => log.warn({ err: error }, 'connection failed'));
   app
     .use(securityHeaders({ issuer }))

@@ -3,6 +3,9 @@ import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { ROUTES } from './provider.ts';
 
+/** What is longer does not come back: the head of a request may have 16 kB, cookies included. */
+const LONGEST_TARGET = 14_000;
+
 /**
  * Requests that an app makes a browser send as a form (OIDC Core §3.1.2.1, RP-Initiated Logout §2). They go on by GET: our
  * cookies are SameSite=Lax and would not come with a form of another site. What carries a credential is left to who takes it, read:
@@ -15,9 +18,15 @@ export function formRequestRoutes(): Router {
     if (ctx.querystring) throw new AppError('invalid_request', 'send all parameters in the form, or all in the URL');
     const query = queryOf(ctx.request.body as Form);
     if (ctx.path === ROUTES.authorization && query.has('sso_token')) return next();
+    const target = `${ctx.path}?${query}`;
+    if (target.length > LONGEST_TARGET)
+      throw new AppError(
+        'request_too_large',
+        `parameters must not be longer than ${LONGEST_TARGET} bytes together, in a URL`,
+      );
     ctx.status = 303;
     ctx.set('Cache-Control', 'no-store');
-    ctx.redirect(`${ctx.path}?${query}`);
+    ctx.redirect(target);
   });
 
   return router;
