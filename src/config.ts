@@ -171,9 +171,11 @@ function issuerAt(port = '3000', problems: string[]): string {
 }
 
 function mailboxIn(text: string): Mailbox | undefined {
-  const [, name = '', address = text] = /^\s*"?([^"<>\p{Cc}]*?)"?\s*<([^<>]*)>\s*$/u.exec(text) ?? [];
-  const { data } = Email.safeParse(address.trim());
-  if (data === undefined) return undefined;
+  const trimmed = text.trim();
+  const open = trimmed.endsWith('>') ? trimmed.indexOf('<') : -1;
+  const { data } = Email.safeParse((open === -1 ? trimmed : trimmed.slice(open + 1, -1)).trim());
+  const name = trimmed.slice(0, Math.max(open, 0)).trim().replace(/^"|"$/g, '');
+  if (data === undefined || /["<>\p{Cc}]/u.test(name)) return undefined;
   return name === '' ? { address: data } : { name, address: data };
 }
 

@@ -68,6 +68,10 @@ describe('settings', () => {
     expect(from('"Acme, Inc." <a@example.com>')).to.deep.equal({ name: 'Acme, Inc.', address: 'a@example.com' });
     for (const wrong of ['Acme', 'a@b@example.com', 'Acme <a@example.com>, b@example.com', 'A\r\nBcc: <b@example.com>'])
       expect(problemsOf({ MAIL_FROM: wrong }).join(), wrong).to.contain('MAIL_FROM');
+    const started = performance.now();
+    for (const endless of [' ', ' "', '<', ' <'].map((part) => `a${part.repeat(20_000)}`))
+      expect(problemsOf({ MAIL_FROM: endless }).join()).to.contain('MAIL_FROM');
+    expect(performance.now() - started, 'milliseconds').to.be.below(500);
     const both = { SMTP_URL: 'smtp://mail.example.com?from=a@example.com', MAIL_FROM: 'b@example.com' };
     expect(problemsOf(both).join()).to.contain('MAIL_FROM').and.to.contain('SMTP_URL');
   });
