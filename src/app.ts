@@ -43,6 +43,7 @@ import { plainBody } from './http/plain-body.ts';
 import { readQueriesInOnePass } from './http/query.ts';
 import { createThrottle } from './http/rate-limit.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
+import { takeTurns } from './http/turns.ts';
 import { createViews } from './http/views.ts';
 import { createIdentityProviders } from './identity-providers/identity-providers.ts';
 import { createLinks } from './identity-providers/links.ts';
@@ -523,6 +524,7 @@ export async function createApp(
     .use(bearerCors({ below: '/api/' }))
     .use(troubleCors({ at: new Set(BROWSER_ROUTES) }))
     .use(plainBody) // not before what proxies ask with the headers of another request
+    .use(takeTurns(({ path }) => path.startsWith('/interaction/'))) // where passwords are guessed
     .use(acceptFormerSessionCookie(issuer))
     .use(introspectionRoutes({ issuer, clients, verifier, judgeSecret, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
