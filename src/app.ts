@@ -12,7 +12,7 @@ import { createAccounts } from './accounts/accounts.ts';
 import { createKnownBrowsers } from './accounts/known-browsers.ts';
 import { createPasswords } from './accounts/password.ts';
 import { createPasswordSignIn } from './accounts/sign-in.ts';
-import { createAppTrials } from './admin/app-trial.ts';
+import { createTestRuns } from './admin/apps/test-runs.ts';
 import { adminRoutes } from './admin/routes.ts';
 import { createCallers } from './api/caller.ts';
 import { docsRoutes } from './api/docs-routes.ts';
@@ -25,11 +25,12 @@ import { createJudgeSecret } from './clients/secret-judge.ts';
 import { wallClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { createAppTokens } from './credentials/app-tokens.ts';
-import { createExchange } from './credentials/exchange.ts';
 import { createPersonalTokens, personalTokenGroup } from './credentials/personal-tokens.ts';
 import { createTokenMails } from './credentials/token-mails.ts';
 import { createVerifier } from './credentials/verify.ts';
-import { unlessGone } from './errors.ts';
+import { ignoreNotFound } from './errors.ts';
+import { createExchange } from './exchange/exchange.ts';
+import { restRoutes } from './exchange/routes.ts';
 import { healthRoutes } from './health/routes.ts';
 import { createAssets } from './http/assets.ts';
 import { tokenOf } from './http/authorization.ts';
@@ -37,11 +38,8 @@ import { bearerCors, troubleCors } from './http/bearer-cors.ts';
 import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createInProcess } from './http/in-process.ts';
-import { createNameResolver, type ResolveName } from './http/name-resolver.ts';
-import { createOutbound } from './http/outbound.ts';
 import { plainBody } from './http/plain-body.ts';
 import { readQueriesInOnePass } from './http/query.ts';
-import { createThrottle } from './http/rate-limit.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
 import { takeTurns } from './http/turns.ts';
 import { createViews } from './http/views.ts';
@@ -80,6 +78,7 @@ import { eraseGroup } from './oidc/erasing.ts';
 import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
 import { createSignIdentity } from './oidc/identity-assertion.ts';
+import { createAuthorizeInline } from './oidc/inline-authorization.ts';
 import { introspectionRoutes } from './oidc/introspection-routes.ts';
 import { createIssueAccessToken } from './oidc/issue-access-token.ts';
 import { createLogoutNotices } from './oidc/logout-notices.ts';
@@ -89,36 +88,37 @@ import {
   BROWSER_ROUTES,
   CONSOLE_CALLBACK,
   CONSOLE_CLIENT_ID,
-  TRIAL_CALLBACK,
+  TEST_RUN_CALLBACK,
 } from './oidc/provider.ts';
 import { acceptFormerSessionCookie } from './oidc/session-cookie.ts';
 import { createSessionRecords } from './oidc/session-records.ts';
 import { createSessions } from './oidc/sessions.ts';
-import { createSignInAtOnce } from './oidc/sign-in-at-once.ts';
 import { createUnaskedSignOut } from './oidc/sign-out.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
 import { spellingRoutes } from './oidc/spelling-routes.ts';
 import { createStanding } from './oidc/standing.ts';
 import { createTokenFamilies } from './oidc/token-families.ts';
 import { createOrganizations } from './organizations/organizations.ts';
+import { createNameResolver, type ResolveName } from './outbound/name-resolver.ts';
+import { createOutbound } from './outbound/outbound.ts';
 import { createPermissions } from './permissions/permissions.ts';
 import { feedRoutes } from './resource-server/feed-routes.ts';
 import { verifyRoutes } from './resource-server/verify-routes.ts';
 import { createWithdrawals, isWithdrawal } from './resource-server/withdrawals.ts';
-import { restRoutes } from './rest/routes.ts';
 import { createSchedule } from './schedule.ts';
+import { createSealing } from './secrets/sealing.ts';
+import { ensureSecretKey } from './secrets/secret-key.ts';
 import { setupRoutes } from './setup/routes.ts';
 import { createSetup } from './setup/setup.ts';
 import { ssoBrowserRoutes } from './sso/browser-routes.ts';
-import { createPartnerSignIn } from './sso/partner-sign-in.ts';
-import { createPartners } from './sso/partners.ts';
 import { ssoRoutes } from './sso/routes.ts';
+import { createSsoConnections } from './sso/sso-connections.ts';
+import { createSsoSignIn } from './sso/sso-sign-in.ts';
 import { createSsoTokens } from './sso/sso-tokens.ts';
 import { every } from './storage/every.ts';
 import { observed } from './storage/observed.ts';
 import { directoryOf, openStorage } from './storage/open.ts';
-import { createSealing } from './storage/sealing.ts';
-import { ensureSecretKey } from './storage/secret-key.ts';
+import { createThrottle } from './throttle.ts';
 
 const VIEWS = fileURLToPath(new URL('../views', import.meta.url));
 
@@ -157,7 +157,7 @@ export async function openDirectory(
   const organizationName = async (id: string) => (await organizations.get(id))?.name;
   const accountExists = async (id: string) => (await accounts.get(id)) !== undefined;
   const links = createLinks({ storage, now, audit, accountExists });
-  const partners = createPartners({ storage, now });
+  const partners = createSsoConnections({ storage, now });
   const accounts = createAccounts({
     storage,
     now,
@@ -178,7 +178,7 @@ export async function openDirectory(
     now,
     audit,
     permissions,
-    ownRedirectUris: [TRIAL_CALLBACK, CONSOLE_CALLBACK].map((path) => `${config.issuer}${path}`),
+    ownRedirectUris: [TEST_RUN_CALLBACK, CONSOLE_CALLBACK].map((path) => `${config.issuer}${path}`),
     organizationName,
     reservedIds: [CONSOLE_CLIENT_ID],
     endAccess: sessions.endAllOfClient,
@@ -223,10 +223,10 @@ export async function openDirectory(
       if (held.includes(permission))
         await accounts
           .update(id, (current) => ({ permissions: current.permissions.filter((name) => name !== permission) }))
-          .catch(unlessGone);
+          .catch(ignoreNotFound);
     for await (const { id, permissions: held, sso } of everyClient())
       if (held.includes(permission) || sso?.permissions.includes(permission))
-        await clients.takePermission(id, permission).catch(unlessGone);
+        await clients.takePermission(id, permission).catch(ignoreNotFound);
   }
 
   const setup = createSetup({ storage, sealing, accounts, audit, now });
@@ -319,7 +319,7 @@ export async function createApp(
     audit,
     findAccount: accounts.get,
     mayBeEternal: config.personalTokensMayBeEternal,
-    tell: createTokenMails({ send: mail.send, findAccount: accounts.findActive, deviceInWords }),
+    notify: createTokenMails({ send: mail.send, findAccount: accounts.findActive, deviceInWords }),
   });
   const knownBrowsers = createKnownBrowsers({ keys: sealing.cookieKeys });
   const signIn = createPasswordSignIn({ accounts, passwords, throttle, knownBrowsers, audit });
@@ -416,7 +416,7 @@ export async function createApp(
     request: outbound,
     log,
   });
-  const trials = createAppTrials({ storage });
+  const testRuns = createTestRuns({ storage });
   const engine = createEngine({
     log,
     audit,
@@ -453,7 +453,7 @@ export async function createApp(
       },
       useRefreshToken: (token) =>
         families.useRefreshToken(recordKey('RefreshToken', token), sealing.successorsOf(token)),
-      isTrialOpen: trials.isOpen,
+      isTestRunOpen: testRuns.isOpen,
     },
   });
   const consent = createConsent({
@@ -500,7 +500,7 @@ export async function createApp(
   });
 
   const ssoTokens = createSsoTokens({ storage, now });
-  const partnerSignIn = createPartnerSignIn({
+  const ssoSignIn = createSsoSignIn({
     accounts,
     clients,
     organizationName: async (id) => (await organizations.get(id))?.name,
@@ -509,7 +509,7 @@ export async function createApp(
     audit,
     judgeSecret,
   });
-  const signInAtOnce = createSignInAtOnce({ listener: () => app.callback(), provider: engine.provider });
+  const authorizeInline = createAuthorizeInline({ listener: () => app.callback(), provider: engine.provider });
 
   const callers = createCallers({ verifier, tokenOf, findSession: engine.browserSession });
 
@@ -528,7 +528,7 @@ export async function createApp(
     .use(acceptFormerSessionCookie(issuer))
     .use(introspectionRoutes({ issuer, clients, verifier, judgeSecret, findRefreshToken }).routes())
     .use(restRoutes({ issuer, exchange, throttle, audit }).routes())
-    .use(ssoRoutes({ partnerSignIn, tokens: ssoTokens, issue: issueAccessToken, sessions, throttle, audit }).routes())
+    .use(ssoRoutes({ ssoSignIn, tokens: ssoTokens, issue: issueAccessToken, sessions, throttle, audit }).routes())
     .use(apiRoutes({ issuer, now, callers, personalTokens, findOrganization }).routes())
     .use(leakedSecretsRoutes({ personalTokens, appTokens, throttle }).routes())
     .use(docsRoutes({ issuer, assets }).routes())
@@ -598,7 +598,7 @@ export async function createApp(
         personalTokens,
         identityProviders,
         request: outbound,
-        trials,
+        testRuns,
         inProcess: createInProcess(() => app.callback()),
         endAccessToken: createEndAccessToken(engine.provider),
         audit,
@@ -612,8 +612,8 @@ export async function createApp(
         now,
         views,
         audit,
-        partnerSignIn,
-        signInAtOnce,
+        ssoSignIn,
+        authorizeInline,
         consents,
         sessions,
         findSession: engine.browserSession,

@@ -8,9 +8,9 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { z } from 'zod';
 import { AppError } from './errors.ts';
-import type { Rule, TallyRule, Throttle } from './http/rate-limit.ts';
 import { collection } from './storage/collection.ts';
 import type { ListOptions, Storage } from './storage/storage.ts';
+import type { Rule, TallyRule, Throttle } from './throttle.ts';
 
 const DAY = 24 * 60 * 60;
 const KEPT = 400 * DAY;

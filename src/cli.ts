@@ -9,9 +9,9 @@ import { identityProviderCommands } from './cli/identity-providers.ts';
 import { organizationCommands, permissionCommands } from './cli/organizations.ts';
 import { createShell } from './cli/shell.ts';
 import { readConfig } from './config.ts';
+import { secretKeyFileIn } from './secrets/secret-key.ts';
 import { backUp } from './storage/backup.ts';
 import { directoryOf } from './storage/open.ts';
-import { secretKeyFileIn } from './storage/secret-key.ts';
 
 const USAGE = 2;
 

@@ -74,7 +74,7 @@ export class AppError extends Error {
 }
 
 /** For what was to end and has ended meanwhile. @throws whatever else it is. */
-export function unlessGone(error: unknown): void {
+export function ignoreNotFound(error: unknown): void {
   if (!(error instanceof AppError) || error.code !== 'not_found') throw error;
 }
 

@@ -156,7 +156,7 @@ onEachEngine((openStore) => {
       const page = await begin(client, { flow: 'implicit' });
       const url = await answerTo(page);
       const empty = await browser.open(CALLBACK);
-      expect(empty.text).to.contain('trial.js').and.contain('<noscript>');
+      expect(empty.text).to.contain('test-run.js').and.contain('<noscript>');
       const token = String(new URLSearchParams(url.hash.slice(1)).get('access_token'));
       expect((await flows.userinfo(token)).status).to.equal(200);
       const result = await browser.submit(CALLBACK, { answer: url.hash.slice(1) });

@@ -53,10 +53,10 @@ onEachEngine((openStore) => {
 
       await appTokens.revoke(client.id, first.record.id);
       await appTokens.revoke(client.id, first.record.id);
-      expect(await appTokens.recognise(first.token)).to.equal('revoked');
-      expect(await appTokens.recognise(second.token)).to.deep.include({ record: second.record });
+      expect(await appTokens.authenticate(first.token)).to.equal('revoked');
+      expect(await appTokens.authenticate(second.token)).to.deep.include({ record: second.record });
       expect(await appTokens.list(client.id)).to.have.lengthOf(1);
-      expect(await appTokens.recognise(`${second.token.slice(0, -1)}_`)).to.equal(undefined);
+      expect(await appTokens.authenticate(`${second.token.slice(0, -1)}_`)).to.equal(undefined);
     });
 
     it('are revoked only as the app’s own', async () => {
@@ -76,7 +76,7 @@ onEachEngine((openStore) => {
         return ((await answer.json()) as { label: string }[]).map(({ label }) => label);
       };
       expect(await report()).to.deep.equal(['true_positive']);
-      expect(await app.directory.appTokens.recognise(token)).to.equal('revoked');
+      expect(await app.directory.appTokens.authenticate(token)).to.equal('revoked');
       expect(await report()).to.deep.equal(['false_positive']);
     });
 

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { counterKey } from '../src/http/rate-limit.ts';
+import { counterKey } from '../src/throttle.ts';
 import { onBothEngines, openPeople, type People, type Store } from './support/people.ts';
 
 const DAY = 24 * 60 * 60;

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { createSecretToken, prefixOf } from '../src/credentials/secret-token.ts';
+import { createSecretToken, prefixOf } from '../src/secrets/secret-token.ts';
 import { onEachEngine, startApp, type TestApp, type TestStore } from './support/app.ts';
 import { createBrowser } from './support/browser.ts';
 

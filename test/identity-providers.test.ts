@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { expect } from 'chai';
 import { createIdentityProviders } from '../src/identity-providers/identity-providers.ts';
-import { createSealing } from '../src/storage/sealing.ts';
+import { createSealing } from '../src/secrets/sealing.ts';
 import { onEachEngine, SECRET_KEY, startApp, type TestApp, type TestStore } from './support/app.ts';
 import { exchangeToken, FAKES_ALLOWED, type Fakes, fakePerson, OWN, startFakes } from './support/exchange.ts';
 import { countOf, failureOf, outcomeOf } from './support/people.ts';

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { createSecretToken } from '../src/credentials/secret-token.ts';
+import { createSecretToken } from '../src/secrets/secret-token.ts';
 import { onEachEngine, startApp, type TestApp, type TestStore } from './support/app.ts';
 
 onEachEngine((openStore) => {

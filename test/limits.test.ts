@@ -3,13 +3,13 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { expect } from 'chai';
 import { createOneTimeForms } from '../src/console/one-time-forms.ts';
-import { createThrottle } from '../src/http/rate-limit.ts';
 import { openStorage } from '../src/storage/open.ts';
+import { createThrottle } from '../src/throttle.ts';
 import { failureOf, onBothEngines } from './support/people.ts';
 
 /** Who writes to the store without a collection, and under which kinds. */
 const WRITTEN_AS_THEY_ARE: Readonly<Record<string, readonly string[]>> = {
-  'http/rate-limit.ts': ['throttle'],
+  'throttle.ts': ['throttle'],
   'mail/queue.ts': ['mail-queue'],
   'oidc/adapter.ts': [], // the models of the engine
   'oidc/session-records.ts': ['Session', 'Session-uid'],

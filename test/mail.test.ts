@@ -9,7 +9,7 @@ import { expect } from 'chai';
 import type { Notice } from '../src/mail/notice.ts';
 import { createMailQueue } from '../src/mail/queue.ts';
 import { createSmtpDelivery } from '../src/mail/smtp.ts';
-import { createSealing } from '../src/storage/sealing.ts';
+import { createSealing } from '../src/secrets/sealing.ts';
 import type { Json } from '../src/storage/storage.ts';
 import { freePort, SECRET_KEY, startProcess } from './support/app.ts';
 import {

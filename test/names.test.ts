@@ -7,9 +7,9 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { createPasswords } from '../src/accounts/password.ts';
-import { createNameResolver, type NameResolverOptions } from '../src/http/name-resolver.ts';
-import { createOutbound, type OutboundError } from '../src/http/outbound.ts';
 import { createSmtpDelivery } from '../src/mail/smtp.ts';
+import { createNameResolver, type NameResolverOptions } from '../src/outbound/name-resolver.ts';
+import { createOutbound, type OutboundError } from '../src/outbound/outbound.ts';
 import { type Answer, type NameServer, openNameServer } from './support/name-server.ts';
 
 const FULL_LOOPBACK = '0:0:0:0:0:0:0:1';

@@ -4,8 +4,8 @@ import { type AddressInfo, createServer as createSocketServer } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { gzipSync } from 'node:zlib';
 import { expect } from 'chai';
-import { createOutbound, OutboundError, type OutboundOptions } from '../src/http/outbound.ts';
-import { isPublicAddress } from '../src/http/public-address.ts';
+import { createOutbound, OutboundError, type OutboundOptions } from '../src/outbound/outbound.ts';
+import { isPublicAddress } from '../src/outbound/public-address.ts';
 
 const LOOPBACK = ['127.0.0.0/8'];
 const PUBLIC = { address: '8.8.8.8', family: 4 };

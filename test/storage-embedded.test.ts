@@ -8,7 +8,7 @@ import { promisify } from 'node:util';
 import type { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
 import type { AppError } from '../src/errors.ts';
-import { createEmbeddedStorage } from '../src/storage/embedded.ts';
+import { createEmbeddedStorage } from '../src/storage/embedded/embedded.ts';
 import type { Storage } from '../src/storage/storage.ts';
 import { caughtFrom, refusalOf } from './storage.contract.ts';
 import { startStorageProcess } from './support/storage-process.ts';
@@ -188,7 +188,7 @@ describe('storage: the embedded file', () => {
     const program = join(directory, 'program.mjs');
     writeFileSync(
       program,
-      `import { createEmbeddedStorage } from ${JSON.stringify(new URL('../src/storage/embedded.ts', import.meta.url))};
+      `import { createEmbeddedStorage } from ${JSON.stringify(new URL('../src/storage/embedded/embedded.ts', import.meta.url))};
       const now = () => Math.floor(Date.now() / 1000);
       const storage = createEmbeddedStorage({ directory: ${JSON.stringify(directory)}, now });
       void storage.put('a', 1);

@@ -2,7 +2,7 @@ import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { expect } from 'chai';
 import { createRemoteJWKSet, jwtVerify } from 'jose';
-import { createSecretToken } from '../src/credentials/secret-token.ts';
+import { createSecretToken } from '../src/secrets/secret-token.ts';
 import { onEachEngine, startApp, startProcess, type TestApp, type TestProcess, type TestStore } from './support/app.ts';
 
 onEachEngine((openStore) => {

@@ -1,10 +1,10 @@
 import Router from '@koa/router';
 import type { Audit } from '../audit.ts';
-import { AppError, unlessGone } from '../errors.ts';
+import { AppError, ignoreNotFound } from '../errors.ts';
 import { form } from '../http/form.ts';
 import type { AppAccess, AppsAccess } from '../oidc/app-access.ts';
 import type { Sessions } from '../oidc/sessions.ts';
-import type { Console } from './console.ts';
+import type { Console } from './pages.ts';
 import type { DescribedScope } from './token-routes.ts';
 
 /** An app as a person sees it. */
@@ -66,7 +66,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     form(),
     pages.signedIn(async function removeApp(ctx, { account, origin }) {
       const clientId = String(ctx.params.id);
-      await appsAccess.takeBack(account.id, clientId);
+      await appsAccess.revokeAccess(account.id, clientId);
       await audit.record({ ...origin, type: 'grant_revoked', accountId: account.id, clientId });
       pages.redirect(ctx, '/account/apps', 'app_removed');
     }),
@@ -79,10 +79,10 @@ export function appRoutes(options: AppRoutesOptions): Router {
       async function refusePartner(ctx, { account, uid, origin }) {
         const clientId = String(ctx.params.id);
         await partners.refuse(account.id, clientId);
-        await appsAccess.takeBack(account.id, clientId).catch(unlessGone);
+        await appsAccess.revokeAccess(account.id, clientId).catch(ignoreNotFound);
         for (const session of await sessions.list(account.id)) {
           const isTheirs = session.signedInBy === clientId && session.uid !== uid;
-          if (isTheirs) await sessions.end(account.id, session.uid).catch(unlessGone);
+          if (isTheirs) await sessions.end(account.id, session.uid).catch(ignoreNotFound);
         }
         await audit.record({ ...origin, type: 'partner_refused', accountId: account.id, clientId });
         pages.redirect(ctx, '/account/apps', 'partner_refused');

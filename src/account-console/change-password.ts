@@ -5,7 +5,7 @@ import { createGuesses } from '../accounts/guesses.ts';
 import type { Passwords } from '../accounts/password.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
-import type { Throttle } from '../http/rate-limit.ts';
+import type { Throttle } from '../throttle.ts';
 
 const WRONG = 'wrong password when changing it';
 

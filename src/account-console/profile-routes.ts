@@ -4,7 +4,7 @@ import { permissionsOf } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import { form } from '../http/form.ts';
 import { LOCALES } from '../http/locale.ts';
-import type { Console, Visitor } from './console.ts';
+import type { Console, Visitor } from './pages.ts';
 import { changesOf, type ProfileValues, valuesIn, valuesOf } from './profile-form.ts';
 import type { DescribedScope } from './token-routes.ts';
 

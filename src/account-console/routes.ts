@@ -9,7 +9,7 @@ import { hidesOrigin, sameOrigin } from '../http/same-origin.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type AppRoutesOptions, appRoutes } from './app-routes.ts';
 import { type ChangePasswordOptions, createChangePassword } from './change-password.ts';
-import { type ConsoleOptions, createConsole } from './console.ts';
+import { type ConsoleOptions, createConsole } from './pages.ts';
 import { type ProfileRoutesOptions, profileRoutes } from './profile-routes.ts';
 import { createRevokeEverything, type RevokeEverythingOptions } from './revoke-everything.ts';
 import { securityRoutes } from './security-routes.ts';

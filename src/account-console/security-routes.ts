@@ -9,7 +9,7 @@ import type { SignInMethods } from '../identity-providers/sign-in-methods.ts';
 import type { UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
 import { parseInput } from '../input.ts';
 import type { createChangePassword } from './change-password.ts';
-import type { Console, Visitor } from './console.ts';
+import type { Console, Visitor } from './pages.ts';
 import type { createRevokeEverything } from './revoke-everything.ts';
 
 const NEWEST = 20;

@@ -3,7 +3,7 @@ import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit } from '../audit.ts';
 import { form } from '../http/form.ts';
 import type { BrowserSession, Sessions } from '../oidc/sessions.ts';
-import type { Console } from './console.ts';
+import type { Console } from './pages.ts';
 
 /** Sessions on one page. */
 const PAGE = 25;

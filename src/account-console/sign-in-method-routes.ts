@@ -7,7 +7,7 @@ import type { ExternalIdentity } from '../identity-providers/provisioning.ts';
 import type { SignInMethod, SignInMethods } from '../identity-providers/sign-in-methods.ts';
 import { ProviderUnavailable } from '../identity-providers/token-verifier.ts';
 import type { OfferedProvider, UpstreamSignIn } from '../identity-providers/upstream-sign-in.ts';
-import type { Console, Visitor } from './console.ts';
+import type { Console, Visitor } from './pages.ts';
 
 const SECURITY = '/account/security';
 

@@ -2,14 +2,14 @@ import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
 import type { Account } from '../accounts/account.ts';
-import { keptIn } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
+import { keptIn } from '../console/pages.ts';
 import type { ListedToken } from '../credentials/personal-token.ts';
 import type { MadePersonalToken, PersonalTokens } from '../credentials/personal-tokens.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
-import type { Console, Visitor } from './console.ts';
+import type { Console, Visitor } from './pages.ts';
 import {
   type FilledTokenForm,
   fillFromForm,

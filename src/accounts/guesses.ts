@@ -4,7 +4,7 @@
  * itself alone, so that nobody is locked out by strangers. Knows nothing of passwords.
  */
 import { AppError } from '../errors.ts';
-import type { Counted, Rule, Throttle, UnderJudgement } from '../http/rate-limit.ts';
+import type { Counted, Rule, Throttle, UnderJudgement } from '../throttle.ts';
 import type { Passwords } from './password.ts';
 
 const WINDOW = 15 * 60;

@@ -5,7 +5,7 @@
 import type { Audit, Origin } from '../audit.ts';
 import { Email } from '../email.ts';
 import { AppError } from '../errors.ts';
-import type { Throttle } from '../http/rate-limit.ts';
+import type { Throttle } from '../throttle.ts';
 import type { Account } from './account.ts';
 import type { Accounts } from './accounts.ts';
 import { createGuesses } from './guesses.ts';

@@ -4,8 +4,8 @@ import { type Account, displayName, isYielding } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
 import type { Clients } from '../clients/clients.ts';
-import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
+import { keptIn, type Visitor } from '../console/pages.ts';
 import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
@@ -19,7 +19,7 @@ import {
   newAccountOf,
 } from './account-form.ts';
 import type { Choices } from './choices.ts';
-import { type AdminConsole, type AdminNotice, actsFrom } from './console.ts';
+import { type AdminConsole, type AdminNotice, actorOf } from './pages.ts';
 import { ListQuery, mentions, search } from './search.ts';
 
 const ACCOUNTS = '/admin/accounts';
@@ -104,7 +104,7 @@ export function accountRoutes(options: AccountRoutesOptions): Router {
       const sent = parseInput(AccountForm, ctx.request.body);
       try {
         if (!(await forms.take(visitor.account.id, sent.form))) return pages.redirect(ctx, ACCOUNTS, 'form_used');
-        const { id } = await accounts.create(newAccountOf(sent), actsFrom(visitor));
+        const { id } = await accounts.create(newAccountOf(sent), actorOf(visitor));
         pages.redirect(ctx, pathOf(id), 'account_created');
       } catch (error) {
         await showForm(ctx, visitor, { filled: sent, error });
@@ -142,7 +142,7 @@ export function accountRoutes(options: AccountRoutesOptions): Router {
       const account = await existing(ctx.params.id);
       const sent = parseInput(AccountForm, ctx.request.body);
       try {
-        await accounts.update(account.id, changesOf(sent), actsFrom(visitor));
+        await accounts.update(account.id, changesOf(sent), actorOf(visitor));
         pages.redirect(ctx, pathOf(account.id), 'account_saved');
       } catch (error) {
         await showForm(ctx, visitor, { filled: sent, account, error });
@@ -165,7 +165,7 @@ export function accountRoutes(options: AccountRoutesOptions): Router {
       pages.recentlySignedIn(async function change(ctx, visitor) {
         const account = await existing(ctx.params.id);
         try {
-          await run(account.id, actsFrom(visitor));
+          await run(account.id, actorOf(visitor));
         } catch (error) {
           if (!(error instanceof AppError) || error.code !== 'conflict' || !error.field) throw error;
           ctx.status = error.status;

@@ -1,8 +1,8 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import type { Origin } from '../audit.ts';
-import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
+import { keptIn, type Visitor } from '../console/pages.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { callbackPath } from '../identity-providers/code-flows.ts';
@@ -13,7 +13,6 @@ import type { Finding } from '../identity-providers/kinds/kind.ts';
 import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { parseInput } from '../input.ts';
 import type { Choices } from './choices.ts';
-import { type AdminConsole, type AdminNotice, actsFrom } from './console.ts';
 import {
   BRANDS,
   changesOf,
@@ -22,6 +21,7 @@ import {
   KINDS_IN_WORDS,
   newProviderOf,
 } from './identity-provider-form.ts';
+import { type AdminConsole, type AdminNotice, actorOf } from './pages.ts';
 
 const PROVIDERS = '/admin/identity-providers';
 const SECTION = 'identity_providers';
@@ -80,7 +80,7 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
       const sent = parseInput(IdentityProviderForm, ctx.request.body);
       try {
         if (!(await forms.take(visitor.account.id, sent.form))) return pages.redirect(ctx, PROVIDERS, 'form_used');
-        const { id } = await identityProviders.create(newProviderOf(sent), actsFrom(visitor));
+        const { id } = await identityProviders.create(newProviderOf(sent), actorOf(visitor));
         pages.redirect(ctx, pathOf(id), 'provider_created');
       } catch (error) {
         await showForm(ctx, visitor, { filled: sent, error });
@@ -123,7 +123,7 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
       const provider = await existing(ctx.params.id);
       const sent = parseInput(IdentityProviderForm, ctx.request.body);
       try {
-        await identityProviders.update(provider.id, changesOf(sent), actsFrom(visitor));
+        await identityProviders.update(provider.id, changesOf(sent), actorOf(visitor));
         pages.redirect(ctx, pathOf(provider.id), 'provider_saved');
       } catch (error) {
         await showForm(ctx, visitor, { filled: sentOver(provider, sent), provider, error });
@@ -153,7 +153,7 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
       form(),
       pages.recentlySignedIn(async function change(ctx, visitor) {
         const { id } = await existing(ctx.params.id);
-        await run(id, actsFrom(visitor));
+        await run(id, actorOf(visitor));
         pages.redirect(ctx, path(id), notice);
       }),
     );

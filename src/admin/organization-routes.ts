@@ -1,15 +1,15 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
-import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
+import { keptIn, type Visitor } from '../console/pages.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import type { Organization } from '../organizations/organization.ts';
 import type { Organizations } from '../organizations/organizations.ts';
-import { type AdminConsole, actsFrom } from './console.ts';
 import { fieldProblemIn } from './field-problem.ts';
+import { type AdminConsole, actorOf } from './pages.ts';
 import { ListQuery, mentions, search } from './search.ts';
 
 const ORGANIZATIONS = '/admin/organizations';
@@ -64,7 +64,7 @@ export function organizationRoutes({ pages, forms, organizations }: Organization
       try {
         if (!(await forms.take(visitor.account.id, sent.form))) return pages.redirect(ctx, ORGANIZATIONS, 'form_used');
         const id = sent.id === '' ? {} : { id: sent.id };
-        await organizations.create({ name: sent.name, ...id }, actsFrom(visitor));
+        await organizations.create({ name: sent.name, ...id }, actorOf(visitor));
         pages.redirect(ctx, ORGANIZATIONS, 'organization_created');
       } catch (error) {
         await showForm(ctx, visitor, { filled: sent, error });
@@ -90,7 +90,7 @@ export function organizationRoutes({ pages, forms, organizations }: Organization
       const organization = await existing(ctx.params.id);
       const sent = parseInput(OrganizationForm, ctx.request.body);
       try {
-        await organizations.update(organization.id, { name: sent.name }, actsFrom(visitor));
+        await organizations.update(organization.id, { name: sent.name }, actorOf(visitor));
         pages.redirect(ctx, ORGANIZATIONS, 'organization_saved');
       } catch (error) {
         await showForm(ctx, visitor, { filled: sent, organization, error });

@@ -1,15 +1,15 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
-import { keptIn, type Visitor } from '../console/console.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
+import { keptIn, type Visitor } from '../console/pages.ts';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import type { Permission } from '../permissions/permission.ts';
 import type { Permissions } from '../permissions/permissions.ts';
-import { type AdminConsole, actsFrom } from './console.ts';
 import { fieldProblemIn } from './field-problem.ts';
+import { type AdminConsole, actorOf } from './pages.ts';
 
 const PERMISSIONS = '/admin/permissions';
 
@@ -52,7 +52,7 @@ export function permissionRoutes({ pages, forms, permissions }: PermissionRoutes
       const sent = parseInput(PermissionForm, ctx.request.body);
       try {
         if (!(await forms.take(visitor.account.id, sent.form))) return pages.redirect(ctx, PERMISSIONS, 'form_used');
-        await permissions.create({ name: sent.name, description: sent.description }, actsFrom(visitor));
+        await permissions.create({ name: sent.name, description: sent.description }, actorOf(visitor));
         pages.redirect(ctx, PERMISSIONS, 'permission_created');
       } catch (error) {
         await showForm(ctx, visitor, { filled: sent, error });
@@ -78,7 +78,7 @@ export function permissionRoutes({ pages, forms, permissions }: PermissionRoutes
       const permission = await existing(ctx.params.name);
       const sent = parseInput(PermissionForm, ctx.request.body);
       try {
-        await permissions.update(permission.name, { description: sent.description }, actsFrom(visitor));
+        await permissions.update(permission.name, { description: sent.description }, actorOf(visitor));
         pages.redirect(ctx, PERMISSIONS, 'permission_saved');
       } catch (error) {
         await showForm(ctx, visitor, { filled: sent, permission, error });

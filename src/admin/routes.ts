@@ -6,32 +6,32 @@ import Router from '@koa/router';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit } from '../audit.ts';
 import type { Clients } from '../clients/clients.ts';
-import type { ConsoleOptions } from '../console/console.ts';
 import { createOneTimeForms } from '../console/one-time-forms.ts';
+import type { ConsoleOptions } from '../console/pages.ts';
 import type { AppTokens } from '../credentials/app-tokens.ts';
 import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import type { InProcess } from '../http/in-process.ts';
 import { localeOf } from '../http/locale.ts';
-import type { Outbound } from '../http/outbound.ts';
-import type { Throttle } from '../http/rate-limit.ts';
 import { hidesOrigin, sameOrigin } from '../http/same-origin.ts';
 import { createConnectionTest } from '../identity-providers/connection-test.ts';
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import type { EndAccessToken } from '../oidc/end-access-token.ts';
 import type { Organizations } from '../organizations/organizations.ts';
+import type { Outbound } from '../outbound/outbound.ts';
 import type { Permissions } from '../permissions/permissions.ts';
 import type { Storage } from '../storage/storage.ts';
+import type { Throttle } from '../throttle.ts';
 import { accountRoutes } from './account-routes.ts';
-import { appRoutes } from './app-routes.ts';
-import { appTokenRoutes } from './app-token-routes.ts';
-import type { AppTrials } from './app-trial.ts';
-import { appTrialRoutes } from './app-trial-routes.ts';
-import { createTrialRun } from './app-trial-run.ts';
+import { appRoutes } from './apps/routes.ts';
+import { ssoPolicyRoutes } from './apps/sso-policy-routes.ts';
+import { testRunRoutes } from './apps/test-run-routes.ts';
+import { createTestRunner } from './apps/test-runner.ts';
+import type { TestRuns } from './apps/test-runs.ts';
+import { appTokenRoutes } from './apps/token-routes.ts';
 import { createChoices } from './choices.ts';
-import { createAdminConsole } from './console.ts';
 import { identityProviderRoutes } from './identity-provider-routes.ts';
 import { organizationRoutes } from './organization-routes.ts';
-import { partnerSignInRoutes } from './partner-sign-in-routes.ts';
+import { createAdminConsole } from './pages.ts';
 import { permissionRoutes } from './permission-routes.ts';
 
 export type AdminOptions = Omit<ConsoleOptions, 'localeOf' | 'hidesOrigin'> & {
@@ -47,7 +47,7 @@ export type AdminOptions = Omit<ConsoleOptions, 'localeOf' | 'hidesOrigin'> & {
   /** How an identity provider is tried. */
   request: Outbound;
   /** How an app is tried. */
-  trials: AppTrials;
+  testRuns: TestRuns;
   inProcess: InProcess;
   endAccessToken: EndAccessToken;
   audit: Audit;
@@ -68,12 +68,12 @@ export function adminRoutes(options: AdminOptions): Router {
   );
   const { request, identityProviders } = options;
   const connectionTest = createConnectionTest({ request, secretOf: identityProviders.secretOf });
-  const run = createTrialRun({ ...options, request: options.inProcess });
+  const run = createTestRunner({ ...options, request: options.inProcess });
   const shared = { ...options, pages, forms, choices };
   const parts = [
     appTokenRoutes(shared),
-    partnerSignInRoutes(shared),
-    appTrialRoutes({ ...shared, run }),
+    ssoPolicyRoutes(shared),
+    testRunRoutes({ ...shared, run }),
     appRoutes(shared),
     accountRoutes(shared),
     organizationRoutes(shared),

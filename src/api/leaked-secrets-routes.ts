@@ -3,8 +3,8 @@ import { z } from 'zod';
 import type { AppTokens } from '../credentials/app-tokens.ts';
 import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import { json } from '../http/json.ts';
-import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { parseInput } from '../input.ts';
+import type { Rule, Throttle } from '../throttle.ts';
 
 /** Reports of one source; one report may name many tokens. */
 const REPORTS: Rule = { name: 'leaked-secrets', limit: 60, window: 60 };

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { line } from '../accounts/text.ts';
-import { PartnerSignIn } from './partner-sign-in.ts';
 import { redirectUriProblem } from './redirect-uri.ts';
+import { SsoPolicy } from './sso-policy.ts';
 
 const Instant = z.number().int().nonnegative();
 const WebUri = z.url({ protocol: /^https?$/ }).max(2000);
@@ -65,7 +65,7 @@ export const Client = z.object({
     .max(4 * 60 * 60, 'must be at most 4 hours')
     .optional(),
   /** Absent: it may sign nobody in by its own word. */
-  sso: PartnerSignIn.optional(),
+  sso: SsoPolicy.optional(),
   /**
    * Raised by the same write as whatever ends what the app was given: grants, tokens of its own, and sign-ins by its word count under
    * the epoch in which they were given.

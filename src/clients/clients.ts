@@ -12,8 +12,8 @@ import type { Permissions } from '../permissions/permissions.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Client, type ClientSecret, secretIdOf } from './client.ts';
-import type { PartnerSignIn } from './partner-sign-in.ts';
 import { isPublicKey } from './public-key.ts';
+import type { SsoPolicy } from './sso-policy.ts';
 
 /** What an administrator says of a new app; everything else has a default. */
 export const NewClient = Client.pick({ name: true }).extend({
@@ -146,7 +146,7 @@ export function createClients(options: ClientsOptions): Clients {
   }
 
   /** What an app gives people it must be able to use; what everybody holds anyway is nothing to give. */
-  async function checkSso({ permissions: names, organizationIds }: PartnerSignIn): Promise<void> {
+  async function checkSso({ permissions: names, organizationIds }: SsoPolicy): Promise<void> {
     await checkOrganizations(organizationIds);
     await checkPermissions(names);
     if (names.includes(BUILT_IN_PERMISSION))

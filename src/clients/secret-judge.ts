@@ -1,4 +1,4 @@
-import type { Rule, Throttle } from '../http/rate-limit.ts';
+import type { Rule, Throttle } from '../throttle.ts';
 import { isClientSecret } from './clients.ts';
 
 /** Wrong secrets of one app from one network: nobody elsewhere can shut the app out, and nobody there can go on guessing. */

@@ -1,9 +1,9 @@
 /** Forms that may be sent once: a page that is loaded again, or a second click, must not do again what the first has done. */
 import { hash, randomUUID } from 'node:crypto';
 import { z } from 'zod';
-import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
+import type { Rule, Throttle } from '../throttle.ts';
 
 /** Seconds for which a page may stay open before it is sent. */
 const OPEN = 24 * 60 * 60;

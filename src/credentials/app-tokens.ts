@@ -15,11 +15,11 @@ import { audienceOf, type IdentityProvider } from '../identity-providers/identit
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { parseInput } from '../input.ts';
+import { createSecretToken, digestOf, prefixOf } from '../secrets/secret-token.ts';
 import { collection } from '../storage/collection.ts';
 import { createPlaces } from '../storage/places.ts';
 import type { Storage } from '../storage/storage.ts';
 import { AppToken, type ListedAppToken } from './app-token.ts';
-import { createSecretToken, digestOf, prefixOf } from './secret-token.ts';
 
 /** The last use is written at most this often, in seconds. */
 const USE_INTERVAL = 60;
@@ -54,7 +54,7 @@ export interface AppTokens {
   /** Revokes a token that somebody has found. False when there is no such token, or it was dead already. */
   revokeLeaked(token: string, origin?: Origin): Promise<boolean>;
   /** `revoked` when it was, or when its app or identity provider may not act; undefined for what is no app token. */
-  recognise(token: string | undefined): Promise<LiveAppToken | 'revoked' | undefined>;
+  authenticate(token: string | undefined): Promise<LiveAppToken | 'revoked' | undefined>;
   /** The ids that an app has at an identity provider, by its live tokens; undefined without any. */
   audienceOf(clientId: string, identityProvider: IdentityProvider): Promise<string[] | undefined>;
   /** Notes that it was used, at most once a minute. */
@@ -143,7 +143,7 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
       return record !== undefined && (await revoke(record, origin));
     },
 
-    async recognise(token) {
+    async authenticate(token) {
       // A wrong checksum ends here, before anything is looked up.
       if (token === undefined || prefixOf(token) !== 'lk_app_') return undefined;
       const record = await tokens.get(digestOf(token));

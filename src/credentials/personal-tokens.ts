@@ -10,11 +10,11 @@ import type { Audit, Origin } from '../audit.ts';
 import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
+import { createSecretToken, digestOf, prefixOf } from '../secrets/secret-token.ts';
 import { collection } from '../storage/collection.ts';
 import { createPlaces } from '../storage/places.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type ListedToken, PersonalToken, TokenUse } from './personal-token.ts';
-import { createSecretToken, digestOf, prefixOf } from './secret-token.ts';
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
@@ -74,7 +74,7 @@ export interface PersonalTokens {
    * The record of a token that works now, by the token itself.
    * @throws {AppError} `expired_token` or `invalid_token`. Using one after its exchange revokes all it was exchanged for.
    */
-  recognise(token: string, origin?: Origin): Promise<PersonalToken>;
+  authenticate(token: string, origin?: Origin): Promise<PersonalToken>;
   /** Notes when and from where it was used, at most once a minute. */
   noteUse(record: PersonalToken, address: string): Promise<void>;
   /** Tells owners of tokens that end within 7 days, and again within one. Ends early, without harm, with the signal. */
@@ -89,11 +89,11 @@ export interface PersonalTokensOptions {
   /** Whether tokens may be made that never expire. */
   mayBeEternal: boolean;
   /** Tells the owner. Absent: nobody is told, as where there is no server to send from. */
-  tell?: (news: TokenNews) => Promise<void>;
+  notify?: (event: TokenEvent) => Promise<void>;
 }
 
 /** What the owner of a token has to know. */
-export type TokenNews =
+export type TokenEvent =
   | { kind: 'token_created' | 'token_reused' | 'token_leaked'; token: PersonalToken; at: number; origin: Origin }
   | { kind: 'token_expires'; token: PersonalToken; at: number; expiresAt: number; lastUsedAt: number | undefined };
 
@@ -101,7 +101,7 @@ export type TokenNews =
 export const personalTokenGroup = (accountId: string) => `personal-tokens:account:${accountId}`;
 
 export function createPersonalTokens(options: PersonalTokensOptions): PersonalTokens {
-  const { storage, now, audit, findAccount, mayBeEternal, tell = async () => undefined } = options;
+  const { storage, now, audit, findAccount, mayBeEternal, notify = async () => undefined } = options;
   const tokens = collection(storage, { kind: 'personal-token', version: 1, schema: PersonalToken });
   const uses = collection(storage, { kind: 'personal-token-use', version: 1, schema: TokenUse });
   const noted = new LRUCache<string, number>({ max: 10_000 });
@@ -200,7 +200,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
         accountId: account.id,
         detail: { token: made.record.id },
       });
-      await tell({ kind: 'token_created', token: made.record, at: now(), origin });
+      await notify({ kind: 'token_created', token: made.record, at: now(), origin });
       await write(made.record);
       return made;
     },
@@ -223,7 +223,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       const record = prefixOf(token) === 'lk_pat_' ? await tokens.get(digestOf(token)) : undefined;
       if (!record || record.revokedAt !== undefined) return false;
       await revoke(record, origin);
-      await tell({ kind: 'token_leaked', token: record, at: now(), origin });
+      await notify({ kind: 'token_leaked', token: record, at: now(), origin });
       return true;
     },
 
@@ -247,18 +247,18 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
         accountId,
         detail: { token: made.record.id, replaces: id },
       });
-      await tell({ kind: 'token_created', token: made.record, at: now(), origin });
+      await notify({ kind: 'token_created', token: made.record, at: now(), origin });
       await write(made.record);
       return made;
     },
 
-    async recognise(token, origin = {}) {
+    async authenticate(token, origin = {}) {
       const record = await tokens.get(digestOf(token));
       if (!record || record.revokedAt !== undefined)
         throw new AppError('invalid_token', 'the token is unknown or was revoked');
       if (record.replacedUntil !== undefined && record.replacedUntil <= now()) {
         await endFamily(record, origin);
-        await tell({ kind: 'token_reused', token: record, at: now(), origin });
+        await notify({ kind: 'token_reused', token: record, at: now(), origin });
         throw new AppError('invalid_token', 'the token was exchanged for another one');
       }
       if (record.expiresAt !== undefined && record.expiresAt <= now())
@@ -284,7 +284,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
         if (signal.aborted) return;
         if (token.expiresAt === undefined || !isReminderDue(token, now())) continue;
         const lastUsedAt = (await uses.get(token.digest))?.at;
-        await tell({ kind: 'token_expires', token, at: now(), expiresAt: token.expiresAt, lastUsedAt });
+        await notify({ kind: 'token_expires', token, at: now(), expiresAt: token.expiresAt, lastUsedAt });
         await tokens.update(token.digest, (current) => ({ ...current, remindedAt: now() }));
       }
     },

@@ -3,7 +3,7 @@ import { isIP } from 'node:net';
 import type { Account } from '../accounts/account.ts';
 import type { Mail } from '../mail/mail.ts';
 import type { Notice } from '../mail/notice.ts';
-import type { TokenNews } from './personal-tokens.ts';
+import type { TokenEvent } from './personal-tokens.ts';
 
 const DAY = 24 * 60 * 60;
 
@@ -17,25 +17,25 @@ export interface TokenMailsOptions {
 
 /** @throws {AppError} `temporarily_unavailable` when the mail could not be queued. */
 export function createTokenMails({ send, findAccount, deviceInWords }: TokenMailsOptions) {
-  return async function tell(news: TokenNews): Promise<void> {
-    const account = await findAccount(news.token.accountId);
+  return async function notify(event: TokenEvent): Promise<void> {
+    const account = await findAccount(event.token.accountId);
     if (!account?.email) return;
     const { id: accountId, email: to, locale, zoneinfo } = account;
-    await send({ to, accountId, locale, zoneinfo, notice: noticeOf(news, deviceInWords) });
+    await send({ to, accountId, locale, zoneinfo, notice: noticeOf(event, deviceInWords) });
   };
 }
 
-function noticeOf(news: TokenNews, deviceInWords: TokenMailsOptions['deviceInWords']): Notice {
-  const { description, hint, scope, expiresAt } = news.token;
+function noticeOf(event: TokenEvent, deviceInWords: TokenMailsOptions['deviceInWords']): Notice {
+  const { description, hint, scope, expiresAt } = event.token;
   const named = { description, hint };
-  if (news.kind === 'token_expires') {
-    const count = Math.max(1, Math.ceil((news.expiresAt - news.at) / DAY));
-    return { kind: news.kind, ...named, expiresAt: news.expiresAt, lastUsedAt: news.lastUsedAt, count };
+  if (event.kind === 'token_expires') {
+    const count = Math.max(1, Math.ceil((event.expiresAt - event.at) / DAY));
+    return { kind: event.kind, ...named, expiresAt: event.expiresAt, lastUsedAt: event.lastUsedAt, count };
   }
-  const { address = '', userAgent } = news.origin;
+  const { address = '', userAgent } = event.origin;
   const device = deviceInWords(userAgent);
-  const event = { at: news.at, ...(isIP(address) ? { address } : {}), ...(device ? { device } : {}) };
-  if (news.kind === 'token_created')
-    return { kind: news.kind, ...named, scope, expiresAt: expiresAt ?? null, ...event };
-  return { kind: news.kind, ...named, ...event };
+  const moment = { at: event.at, ...(isIP(address) ? { address } : {}), ...(device ? { device } : {}) };
+  if (event.kind === 'token_created')
+    return { kind: event.kind, ...named, scope, expiresAt: expiresAt ?? null, ...moment };
+  return { kind: event.kind, ...named, ...moment };
 }

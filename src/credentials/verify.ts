@@ -7,9 +7,9 @@ import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
 import { AppError } from '../errors.ts';
+import { digestOf, prefixOf } from '../secrets/secret-token.ts';
 import type { PersonalToken } from './personal-token.ts';
 import type { PersonalTokens } from './personal-tokens.ts';
-import { digestOf, prefixOf } from './secret-token.ts';
 
 export type CredentialKind = 'personal_token' | 'access_token';
 
@@ -68,7 +68,7 @@ export interface VerifierOptions {
 
 export function createVerifier({ personalTokens, accounts, findAccessToken, noteAppUse }: VerifierOptions): Verifier {
   async function verifyPersonalToken(token: string, origin: Origin): Promise<Verified> {
-    const record = await personalTokens.recognise(token, origin);
+    const record = await personalTokens.authenticate(token, origin);
     const account = await accounts.findActive(record.accountId);
     if (!account || !counts(account, 'token', record.epoch)) throw invalid();
     if (origin.address !== undefined) await personalTokens.noteUse(record, origin.address);

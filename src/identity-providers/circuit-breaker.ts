@@ -4,7 +4,7 @@
  */
 
 import { elapsed } from '../clock.ts';
-import type { Outbound, OutboundError, OutboundInit } from '../http/outbound.ts';
+import type { Outbound, OutboundError, OutboundInit } from '../outbound/outbound.ts';
 
 import { ProviderUnavailable } from './token-verifier.ts';
 

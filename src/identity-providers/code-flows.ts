@@ -1,6 +1,6 @@
 /** The code flows at all providers: one each, made anew when the provider is changed, and how long a request waits for it. */
 import { LRUCache } from 'lru-cache';
-import type { Outbound } from '../http/outbound.ts';
+import type { Outbound } from '../outbound/outbound.ts';
 import { createProviderClient } from './circuit-breaker.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';

@@ -1,5 +1,5 @@
 /** Whether an identity provider can be used as it is set up, and which setting is wrong when not: for the administrator who sets it up. */
-import type { Outbound, OutboundError } from '../http/outbound.ts';
+import type { Outbound, OutboundError } from '../outbound/outbound.ts';
 import type { ProviderClient } from './circuit-breaker.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';

@@ -10,7 +10,7 @@ import {
   enableNonRepudiationChecks,
   type ServerMetadata,
 } from 'openid-client';
-import type { OutboundInit } from '../http/outbound.ts';
+import type { OutboundInit } from '../outbound/outbound.ts';
 import type { ProviderClient } from './circuit-breaker.ts';
 import type { ProviderAccess } from './kinds/kind.ts';
 import type { UpstreamProfile } from './upstream-profile.ts';

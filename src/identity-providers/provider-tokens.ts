@@ -5,7 +5,7 @@
 import { hash } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import { elapsed } from '../clock.ts';
-import type { Outbound } from '../http/outbound.ts';
+import type { Outbound } from '../outbound/outbound.ts';
 import { createProviderClient } from './circuit-breaker.ts';
 import type { IdentityProvider } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';

@@ -5,11 +5,11 @@
 import { hash, randomBytes } from 'node:crypto';
 import { z } from 'zod';
 import { AppError } from '../errors.ts';
-import type { Outbound } from '../http/outbound.ts';
-import type { Rule, Throttle } from '../http/rate-limit.ts';
+import type { Outbound } from '../outbound/outbound.ts';
+import type { Sealing } from '../secrets/sealing.ts';
 import { collection } from '../storage/collection.ts';
-import type { Sealing } from '../storage/sealing.ts';
 import type { Storage } from '../storage/storage.ts';
+import type { Rule, Throttle } from '../throttle.ts';
 import { createCodeFlows } from './code-flows.ts';
 import { type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';

@@ -52,7 +52,7 @@ export function createProviderSignIn(options: ProviderSignInOptions) {
     });
   }
 
-  async function letIn(
+  async function finishSignIn(
     interaction: Interaction,
     account: Account,
     identityProvider: IdentityProvider,
@@ -62,7 +62,7 @@ export function createProviderSignIn(options: ProviderSignInOptions) {
     if (account.status !== 'active') {
       const detail = { identity_provider: id, problem: account.status };
       await audit.record({ ...event, type: 'sign_in_refused', detail });
-      return noEntry(interaction, account, nameOf(identityProvider));
+      return showRefused(interaction, account, nameOf(identityProvider));
     }
     await audit.record({ ...event, type: 'sign_in', detail: { identity_provider: id } });
     const provider = { id, epoch: identityProvider.epoch };
@@ -97,7 +97,9 @@ export function createProviderSignIn(options: ProviderSignInOptions) {
       if (result.outcome !== 'proven') return showRefusal(interaction, result);
       const { identity } = result;
       const account = await resolveAccount(identity, originOf(interaction));
-      return account ? letIn(interaction, account, identity.identityProvider) : linkAccount.ask(interaction, identity);
+      return account
+        ? finishSignIn(interaction, account, identity.identityProvider)
+        : linkAccount.ask(interaction, identity);
     },
   };
 }
@@ -120,7 +122,7 @@ function originOf({ source, client }: Interaction): Origin {
   return { ...source, clientId: client.id };
 }
 
-function noEntry(interaction: Interaction, account: Account, provider: string): Outcome {
+function showRefused(interaction: Interaction, account: Account, provider: string): Outcome {
   const { status, email } = account;
   const data = {
     ...actionsOf(interaction),

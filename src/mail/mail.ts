@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
-import type { Rule, Throttle } from '../http/rate-limit.ts';
+import type { Rule, Throttle } from '../throttle.ts';
 import type { Deliver, Outcome } from './delivery.ts';
 import type { Compose, Message, ToCompose } from './message.ts';
 import type { Notice } from './notice.ts';

@@ -4,8 +4,8 @@
  * Knows nothing of how mails travel. Sealed at rest: mails may hold links that are as good as a password.
  */
 import { z } from 'zod';
+import type { Sealing } from '../secrets/sealing.ts';
 import { collection } from '../storage/collection.ts';
-import type { Sealing } from '../storage/sealing.ts';
 import type { Storage } from '../storage/storage.ts';
 import { Message } from './message.ts';
 

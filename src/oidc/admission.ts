@@ -8,7 +8,7 @@ import { LRUCache } from 'lru-cache';
 import Provider, { type AdapterPayload, type KoaContextWithOIDC } from 'oidc-provider';
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
-import type { Counted, Rule, TallyRule, Throttle } from '../http/rate-limit.ts';
+import type { Counted, Rule, TallyRule, Throttle } from '../throttle.ts';
 import { LIFETIME } from './provider.ts';
 
 /** Counted by so many records, so that no write of everybody's waits for one. */

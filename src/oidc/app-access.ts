@@ -42,7 +42,7 @@ export interface AppsAccess {
    * Forgets what was allowed and erases all that was given: grants, codes, tokens. Safe to repeat until it has succeeded.
    * @throws {AppError} `not_found` when the app has no access.
    */
-  takeBack(accountId: string, clientId: string): Promise<void>;
+  revokeAccess(accountId: string, clientId: string): Promise<void>;
   /** The same for all apps, whose grants end elsewhere. */
   forgetAll(accountId: string): Promise<void>;
   /** Writes down that an app used what it was given, at most once a minute. */
@@ -98,7 +98,7 @@ export function createAppsAccess({
       return (await Promise.all(listed)).sort((a, b) => (b.lastUsedAt ?? b.since) - (a.lastUsedAt ?? a.since));
     },
 
-    async takeBack(accountId, clientId) {
+    async revokeAccess(accountId, clientId) {
       if (!(await find(accountId)).has(clientId)) throw new AppError('not_found', 'there is no such app');
       // First, so that nothing is granted from it meanwhile; the app stays listed for as long as it has a grant.
       await consents.forget(accountId, clientId);

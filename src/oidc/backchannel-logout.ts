@@ -7,7 +7,7 @@ import { randomUUID } from 'node:crypto';
 import type { Client } from 'oidc-provider';
 import Provider from 'oidc-provider';
 import type { Logger } from 'pino';
-import type { Outbound } from '../http/outbound.ts';
+import type { Outbound } from '../outbound/outbound.ts';
 import { outage } from './adapter.ts';
 import { isLastAttempt, type LogoutNotice, type LogoutNotices } from './logout-notices.ts';
 

@@ -12,11 +12,12 @@ import type { Logger } from 'pino';
 import type { Account } from '../accounts/account.ts';
 import { cleanLine } from '../accounts/text.ts';
 import type { Audit } from '../audit.ts';
-import type { Word } from '../clients/partner-sign-in.ts';
+import type { Word } from '../clients/sso-policy.ts';
 import { AppError } from '../errors.ts';
-import type { Rule, Throttle } from '../http/rate-limit.ts';
+import type { Rule, Throttle } from '../throttle.ts';
 import type { AppsAccess } from './app-access.ts';
 import { forgetBrowser } from './beginning.ts';
+import { collectEvents, recordEvents } from './engine-audit.ts';
 import type { Vouched } from './epoch.ts';
 import { wasReplaced } from './merging.ts';
 import { AMR_SSO, CONSOLE_CLIENT_ID, createProvider, type ProviderOptions, ROUTES, signOutForm } from './provider.ts';
@@ -24,7 +25,6 @@ import { createResume } from './resume.ts';
 import type { Sessions } from './sessions.ts';
 import { questionUnverified } from './sign-out.ts';
 import type { SigningKeys } from './signing-keys.ts';
-import { watch, writeTrail } from './trail.ts';
 
 export interface Engine {
   /** Answers the protocol endpoints; passes everything else on. */
@@ -97,7 +97,7 @@ export function createEngine(options: EngineOptions): Engine {
     // Read after the version: should something change in between, the next request makes the engine anew.
     const [{ keys }, names] = await Promise.all([signingKeys.load(), permissions.names()]);
     const provider = createProvider({ ...settings, keys, permissions: names });
-    watch(provider);
+    collectEvents(provider);
     current = { version: now, provider, handle: compose(provider.middleware as Koa.Middleware[]) };
     return current;
   }
@@ -172,7 +172,7 @@ export function createEngine(options: EngineOptions): Engine {
       describePersonalToken(context);
       await notePerson(context);
       await noteApp(context);
-      await writeTrail(context, audit);
+      await recordEvents(context, audit);
       noteRefusal(context);
       if (isClientRefused(context)) await countRefusedClient(ctx);
       if (isToWait(ctx) && !ctx.response.get('Retry-After')) ctx.set('Retry-After', String(secondsToWait(ctx)));

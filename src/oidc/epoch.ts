@@ -6,7 +6,7 @@
 import { randomBytes } from 'node:crypto';
 import type { InteractionResults, KoaContextWithOIDC, Session } from 'oidc-provider';
 import Provider from 'oidc-provider';
-import type { Word } from '../clients/partner-sign-in.ts';
+import type { Word } from '../clients/sso-policy.ts';
 import { browserNamedIn, uidOfBeginning } from './beginning.ts';
 import { alsoKeep } from './merging.ts';
 

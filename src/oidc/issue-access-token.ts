@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { LRUCache } from 'lru-cache';
 import type { Adapter } from 'oidc-provider';
 import { elapsed } from '../clock.ts';
-import type { IssueAccessToken } from '../credentials/exchange.ts';
+import type { IssueAccessToken } from '../exchange/exchange.ts';
 import type { Storage } from '../storage/storage.ts';
 import { recordKey } from './adapter.ts';
 import { TOKEN_EXCHANGE } from './token-exchange.ts';

@@ -7,7 +7,7 @@ import type { Adapter, Client, Configuration, ErrorOut, JWK, KoaContextWithOIDC,
 import Provider, { errors } from 'oidc-provider';
 import { type Account, BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { JudgeSecret } from '../clients/secret-judge.ts';
-import type { Exchange } from '../credentials/exchange.ts';
+import type { Exchange } from '../exchange/exchange.ts';
 import { withOutages } from './adapter.ts';
 import { type BackchannelLogout, sendBackchannelLogouts } from './backchannel-logout.ts';
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
@@ -71,8 +71,8 @@ export const ROUTES = {
 /** What scripts of apps call from a browser. */
 export const BROWSER_ROUTES: readonly string[] = [ROUTES.token, ROUTES.userinfo, ROUTES.revocation, ROUTES.jwks];
 
-/** Where the answer comes to when an administrator tries an app. No redirect URI of any app: only the trial that is open gets one there. */
-export const TRIAL_CALLBACK = '/admin/apps/try/callback';
+/** Where the answer comes to when an administrator tries an app. No redirect URI of any app: only the test run that is open gets one there. */
+export const TEST_RUN_CALLBACK = '/admin/apps/try/callback';
 
 /** The cookie of ours by which a browser is known in which people signed in before. */
 export const browserCookieOf = (issuer: string) =>
@@ -121,8 +121,8 @@ export interface ProviderOptions {
   signOutUnasked: (ctx: KoaContextWithOIDC) => Promise<boolean>;
   /** Tells an app that a person has signed out. */
   sendLogout: BackchannelLogout['send'];
-  /** Whether a request is that of an app's trial which this account has open. */
-  isTrialOpen: (
+  /** Whether a request is that of an app's test run which this account has open. */
+  isTestRunOpen: (
     accountId: string,
     request: { id: string; clientId: string; codeChallenge: string | undefined },
   ) => Promise<boolean>;
@@ -221,7 +221,7 @@ export function createProvider(given: ProviderOptions): Provider {
     },
     loadExistingGrant: options.loadExistingGrant,
     interactions: {
-      policy: createPrompts({ ...options.consent, assertOwn: (ctx) => assertOwnTrial(ctx, options.isTrialOpen) }),
+      policy: createPrompts({ ...options.consent, assertOwn: (ctx) => assertOwnTestRun(ctx, options.isTestRunOpen) }),
       url: (_ctx, interaction) => `/interaction/${interaction.uid}`,
     },
     renderError: (ctx, out, error) => pages.error(ctx, out, error),
@@ -266,7 +266,7 @@ export function createProvider(given: ProviderOptions): Provider {
   registerTokenExchange(provider, options.exchange);
   compareSecretsAsDigests(provider, options.judgeSecret);
   leaveRedirectUrisToRegistration(provider);
-  answerTrials(provider);
+  answerTestRuns(provider);
   issueAudienceAsArray(provider);
   nameIssuerInEveryAnswer(provider);
   sendBackchannelLogouts(provider, options.sendLogout);
@@ -381,10 +381,10 @@ function leaveRedirectUrisToRegistration(provider: Provider): void {
 
 /**
  * An app that signs people in can be tried: its request may name our page, to the letter, beside its own. Whoever makes one is looked
- * at in `assertOwnTrial`, also where an app has the page registered as its own.
+ * at in `assertOwnTestRun`, also where an app has the page registered as its own.
  */
-function answerTrials(provider: Provider): void {
-  const callback = `${provider.issuer}${TRIAL_CALLBACK}`;
+function answerTestRuns(provider: Provider): void {
+  const callback = `${provider.issuer}${TEST_RUN_CALLBACK}`;
   const { prototype } = provider.Client as unknown as { prototype: Client };
   const { redirectUriAllowed } = prototype;
   prototype.redirectUriAllowed = function (this: Client, uri) {
@@ -394,20 +394,20 @@ function answerTrials(provider: Provider): void {
 }
 
 /**
- * Our own page gets the answer to the trial that somebody has open there, and no other. Asked again when the person has answered, who
+ * Our own page gets the answer to the test run that somebody has open there, and no other. Asked again when the person has answered, who
  * may be another one by then.
  */
-async function assertOwnTrial(
+async function assertOwnTestRun(
   { oidc }: KoaContextWithOIDC,
-  isTrialOpen: ProviderOptions['isTrialOpen'],
+  isTestRunOpen: ProviderOptions['isTestRunOpen'],
 ): Promise<void> {
   const { redirect_uri: uri, state, code_challenge: challenge } = oidc.params ?? {};
-  if (uri !== `${oidc.provider.issuer}${TRIAL_CALLBACK}`) return;
+  if (uri !== `${oidc.provider.issuer}${TEST_RUN_CALLBACK}`) return;
   const { clientId = '' } = oidc.client ?? {};
   const request = { id: String(state), clientId, codeChallenge: typeof challenge === 'string' ? challenge : undefined };
-  const isOpen = await isTrialOpen(oidc.session?.accountId ?? '', request);
+  const isOpen = await isTestRunOpen(oidc.session?.accountId ?? '', request);
   if (isOpen) return;
-  throw new errors.AccessDenied('no trial of this app is open here'); // which our page, too, shows nobody else
+  throw new errors.AccessDenied('no test run of this app is open here'); // which our page, too, shows nobody else
 }
 
 /** The engine leaves `iss` out beside an ID token; our metadata promise it for every answer (RFC 9207 §2). */

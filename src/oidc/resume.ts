@@ -6,7 +6,7 @@ import type Koa from 'koa';
 import type Provider from 'oidc-provider';
 import type { InteractionResults, Session } from 'oidc-provider';
 import type { Audit } from '../audit.ts';
-import { unlessGone } from '../errors.ts';
+import { ignoreNotFound } from '../errors.ts';
 import { type DemandParams, essentialAcrs, subjectsDemanded } from './demands.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -29,7 +29,7 @@ export function createResume({ audit, endSession, wordOfPartner }: ResumeOptions
     if (interaction.session) Reflect.deleteProperty(interaction.session, 'uid');
     Reflect.deleteProperty(interaction, 'grantId');
     await interaction.persist();
-    await endSession(accountId, uid).catch(unlessGone);
+    await endSession(accountId, uid).catch(ignoreNotFound);
     await audit.record({
       type: 'sign_out',
       accountId,

@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { elapsed } from '../clock.ts';
-import { AppError, unlessGone } from '../errors.ts';
+import { AppError, ignoreNotFound } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { entriesOf, eraseGrant, eraseGroup, eraseOfAccount } from './erasing.ts';
@@ -158,7 +158,7 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
 
   async function endEach(accountId: string, except: string | undefined): Promise<void> {
     for (const { uid } of await list(accountId)) {
-      if (uid !== except) await end(accountId, uid).catch(unlessGone);
+      if (uid !== except) await end(accountId, uid).catch(ignoreNotFound);
     }
   }
 
@@ -189,7 +189,7 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
     async endAllOfClient(clientId) {
       await eraseGroup(storage, clientGroup(clientId));
       const begun = await Array.fromAsync(visits.all(begunGroup(clientId)));
-      for (const { accountId, uid } of begun) await end(accountId, uid).catch(unlessGone);
+      for (const { accountId, uid } of begun) await end(accountId, uid).catch(ignoreNotFound);
     },
 
     async noteSignedInBy(uid, { accountId, clientId }) {

@@ -5,7 +5,7 @@
 import type Koa from 'koa';
 import type Provider from 'oidc-provider';
 import type { Client, KoaContextWithOIDC } from 'oidc-provider';
-import { unlessGone } from '../errors.ts';
+import { ignoreNotFound } from '../errors.ts';
 import { acceptHintWithClientId, hintedClientId } from './id-token-audience.ts';
 import type { Sessions } from './sessions.ts';
 
@@ -68,7 +68,7 @@ export function createUnaskedSignOut({ isTrusted, endSession }: UnaskedSignOutOp
     if (sid === undefined || (hint.sid !== undefined && hint.sid !== sid)) return false;
     if (!(await isTrusted(client.clientId))) return false;
 
-    await endSession(session.accountId, session.uid).catch(unlessGone);
+    await endSession(session.accountId, session.uid).catch(ignoreNotFound);
     await session.destroy();
     ctx.cookies.set(provider.cookieName('session'), null);
     provider.emit('end_session.success', ctx);

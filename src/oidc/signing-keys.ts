@@ -3,8 +3,8 @@ import { exportJWK, generateKeyPair, type JWK } from 'jose';
 import { z } from 'zod';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
+import type { Sealing } from '../secrets/sealing.ts';
 import { collection } from '../storage/collection.ts';
-import type { Sealing } from '../storage/sealing.ts';
 import type { Storage } from '../storage/storage.ts';
 
 /** The first algorithm signs what asks for nothing else (OIDC Core §3.1.3.7 names RS256 as the default). */

@@ -2,8 +2,8 @@ import Router from '@koa/router';
 import type { Clients } from '../clients/clients.ts';
 import { AppError } from '../errors.ts';
 import { basicCredentials, tokenOf } from '../http/authorization.ts';
+import { refuseCredential } from '../http/credential-errors.ts';
 import { form } from '../http/form.ts';
-import { refuseCredential } from '../http/refusal.ts';
 import type { Form } from './form-request-routes.ts';
 import { ROUTES } from './provider.ts';
 

@@ -5,7 +5,7 @@
 import type { AdapterPayload } from 'oidc-provider';
 import { type Account, counts, countsSession, type ProofKind } from '../accounts/account.ts';
 import type { Client } from '../clients/client.ts';
-import type { Word } from '../clients/partner-sign-in.ts';
+import type { Word } from '../clients/sso-policy.ts';
 import { type IdentityProvider, isForSignIn } from '../identity-providers/identity-provider.ts';
 import type { ProvenLogin, Vouched } from './epoch.ts';
 

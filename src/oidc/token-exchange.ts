@@ -5,7 +5,7 @@
 import type Provider from 'oidc-provider';
 import type { KoaContextWithOIDC } from 'oidc-provider';
 import { errors } from 'oidc-provider';
-import type { Exchange, Exchanged, ExchangeRefused } from '../credentials/exchange.ts';
+import type { Exchange, Exchanged, ExchangeRefused } from '../exchange/exchange.ts';
 import { outage } from './adapter.ts';
 
 export const TOKEN_EXCHANGE = 'urn:ietf:params:oauth:grant-type:token-exchange';

@@ -10,7 +10,7 @@ import type Koa from 'koa';
 import type { Verified, Verifier } from '../credentials/verify.ts';
 import { AppError } from '../errors.ts';
 import { tokenOf } from '../http/authorization.ts';
-import { refuseCredential } from '../http/refusal.ts';
+import { refuseCredential } from '../http/credential-errors.ts';
 
 export interface VerifyRoutesOptions {
   issuer: string;

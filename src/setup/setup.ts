@@ -9,8 +9,8 @@ import { type Account, Instant } from '../accounts/account.ts';
 import type { Accounts, NewAccount } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
+import type { Sealing } from '../secrets/sealing.ts';
 import { collection } from '../storage/collection.ts';
-import type { Sealing } from '../storage/sealing.ts';
 import type { Storage } from '../storage/storage.ts';
 
 /** Sealed rather than digested, so that every start before its use prints the same link. */

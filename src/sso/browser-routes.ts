@@ -9,8 +9,8 @@ import { z } from 'zod';
 import { type Account, displayName } from '../accounts/account.ts';
 import type { Audit } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
-import type { Word } from '../clients/partner-sign-in.ts';
-import { AppError, unlessGone } from '../errors.ts';
+import type { Word } from '../clients/sso-policy.ts';
+import { AppError, ignoreNotFound } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { sameOrigin } from '../http/same-origin.ts';
 import { allowFormTarget } from '../http/security-headers.ts';
@@ -19,11 +19,11 @@ import { parseInput } from '../input.ts';
 import { nameBrowser } from '../oidc/beginning.ts';
 import type { Consents } from '../oidc/consents.ts';
 import { type Form, queryOf } from '../oidc/form-request-routes.ts';
+import type { Answer, AuthorizeInline } from '../oidc/inline-authorization.ts';
 import { ACR_SSO, AMR_SSO, CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
 import type { Sessions } from '../oidc/sessions.ts';
-import type { Answer, SignInAtOnce } from '../oidc/sign-in-at-once.ts';
 import { nextWithin } from './next.ts';
-import type { PartnerSignIn, SignIn } from './partner-sign-in.ts';
+import type { SignIn, SsoSignIn } from './sso-sign-in.ts';
 
 /** What a partner knows of its user anyway, and so nobody is asked to allow. */
 const KNOWN_TO_PARTNER = ['openid', 'profile', 'email'];
@@ -41,8 +41,8 @@ export interface SsoBrowserRoutesOptions {
   now: () => number;
   views: Views;
   audit: Audit;
-  partnerSignIn: PartnerSignIn;
-  signInAtOnce: SignInAtOnce;
+  ssoSignIn: SsoSignIn;
+  authorizeInline: AuthorizeInline;
   consents: Pick<Consents, 'remember'>;
   sessions: Pick<Sessions, 'end' | 'noteSignedInBy'>;
   /** Who is signed in to the browser. */
@@ -52,12 +52,12 @@ export interface SsoBrowserRoutesOptions {
 }
 
 export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
-  const { issuer, now, views, audit, partnerSignIn, signInAtOnce, consents, sessions, findSession } = options;
+  const { issuer, now, views, audit, ssoSignIn, authorizeInline, consents, sessions, findSession } = options;
   const router = new Router();
 
   router.get('/sso/login', async function showSignIn(ctx) {
     const { token, next } = parseInput(LoginForm, ctx.query);
-    const arrival = await look(token);
+    const arrival = await peek(token);
     nameBrowser(ctx, issuer);
     await show(ctx, arrival, {
       next: nextWithin(next, { issuer, ...arrival }),
@@ -71,13 +71,13 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
     '/sso/login',
     sameOrigin({ issuer, provenByForm: true, provenWithoutOrigin }),
     form(),
-    async function signIn(ctx) {
+    async function signInByForm(ctx) {
       const sent = parseInput(LoginForm, ctx.request.body);
-      const arrival = await look(sent.token);
+      const arrival = await peek(sent.token);
       const next = nextWithin(sent.next, { issuer, ...arrival });
       const other = sent.switch === 'yes' ? undefined : await somebodyElse(ctx, arrival);
       if (other) return show(ctx, arrival, { next, other });
-      const answer = await enter(ctx, {
+      const answer = await signIn(ctx, {
         token: arrival.token,
         query: new URLSearchParams(ownRequest(issuer)),
         arrival,
@@ -97,12 +97,12 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
     const { sso_token: token, client_id: clientId } = parseInput(AuthorizationQuery, ctx.query);
     const query = new URLSearchParams(ctx.querystring);
     query.delete('sso_token');
-    const arrival = await look(token, clientId).catch(unlessRefused);
+    const arrival = await peek(token, clientId).catch(unlessRefused);
     const other = arrival && (await somebodyElse(ctx, arrival));
     if (arrival && other && query.get('prompt') !== 'none') {
       return show(ctx, arrival, { next: withoutSignIn(issuer, query), other });
     }
-    const answer = other ? await refuseOther(ctx, query) : await enter(ctx, { token, query, arrival, clientId });
+    const answer = other ? await refuseOther(ctx, query) : await signIn(ctx, { token, query, arrival, clientId });
     answer.send();
   });
 
@@ -111,19 +111,19 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
     const { sso_token: token, client_id: clientId } = parseInput(AuthorizationQuery, ctx.request.body);
     const query = queryOf(ctx.request.body as Form);
     query.delete('sso_token');
-    await show(ctx, await look(token, clientId), { next: withoutSignIn(issuer, query), other: undefined });
+    await show(ctx, await peek(token, clientId), { next: withoutSignIn(issuer, query), other: undefined });
   });
 
   /** The app learns that a page would have been needed, and nothing is used up. */
   function refuseOther(ctx: Koa.Context, query: URLSearchParams): Promise<Answer> {
     const error_description = 'somebody else is signed in to this browser';
     const prove = async () => ({ error: 'account_selection_required', error_description });
-    return signInAtOnce(ctx, { query, keepSession: false, prove });
+    return authorizeInline(ctx, { query, keepSession: false, prove });
   }
 
   /** @throws {AppError} `sso_token_used`, `access_denied` */
-  async function look(token: string, clientId?: string): Promise<Arrival> {
-    return { ...(await partnerSignIn.look(token, clientId)), token };
+  async function peek(token: string, clientId?: string): Promise<Arrival> {
+    return { ...(await ssoSignIn.look(token, clientId)), token };
   }
 
   async function somebodyElse(ctx: Koa.Context, { account }: SignIn): Promise<Account | undefined> {
@@ -149,7 +149,7 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
   }
 
   /** Answers an authorization request of somebody who is signed in by it. */
-  async function enter(
+  async function signIn(
     ctx: Koa.Context,
     {
       token,
@@ -166,31 +166,31 @@ export function ssoBrowserRoutes(options: SsoBrowserRoutesOptions): Router {
   ) {
     const session = await findSession(ctx);
     const isThere = session !== undefined && session.account.id === arrival?.account.id;
-    let signIn: SignIn | undefined;
+    let signedIn: SignIn | undefined;
 
     async function prove(): Promise<InteractionResults> {
       const origin = { address: ctx.ip, userAgent: ctx.get('User-Agent') || undefined };
-      const { account, client, word } = await partnerSignIn.redeem(token, origin, clientId);
+      const { account, client, word } = await ssoSignIn.redeem(token, origin, clientId);
       if (session && !isThere) {
-        await sessions.end(session.account.id, session.uid).catch(unlessGone);
+        await sessions.end(session.account.id, session.uid).catch(ignoreNotFound);
         await audit.record({ ...origin, type: 'sign_out', accountId: session.account.id });
       }
-      const scopesByWord = [...KNOWN_TO_PARTNER, ...partnerSignIn.scopeFor(client, account)];
+      const scopesByWord = [...KNOWN_TO_PARTNER, ...ssoSignIn.scopeFor(client, account)];
       await consents.remember({ accountId: account.id, clientId: client.id, epoch: account.epoch, scopesByWord });
-      signIn = { account, client };
+      signedIn = { account, client };
       const login = { accountId: account.id, epoch: account.epoch, acr: ACR_SSO, amr: [AMR_SSO], ts: now() };
       // What the person began themselves does not end with the app's right to sign them in, and what another app began ends with its own.
       const by = isThere ? session.by : word;
       return { login: by ? { ...login, by } : login };
     }
 
-    const answer = await signInAtOnce(ctx, {
+    const answer = await authorizeInline(ctx, {
       query,
       keepSession: isThere,
       prove: () => (clientId === undefined ? prove() : prove().catch(asRefusal)),
     });
-    if (signIn !== undefined && answer.sessionUid !== undefined && !isThere) {
-      const { account, client } = signIn;
+    if (signedIn !== undefined && answer.sessionUid !== undefined && !isThere) {
+      const { account, client } = signedIn;
       await sessions.noteSignedInBy(answer.sessionUid, { accountId: account.id, clientId: client.id });
     }
     return answer;

@@ -6,16 +6,16 @@ import Router from '@koa/router';
 import type Koa from 'koa';
 import { z } from 'zod';
 import type { Audit } from '../audit.ts';
-import type { IssueAccessToken } from '../credentials/exchange.ts';
 import { Email } from '../email.ts';
-import { AppError, unlessGone } from '../errors.ts';
+import { AppError, ignoreNotFound } from '../errors.ts';
+import type { IssueAccessToken } from '../exchange/exchange.ts';
 import { basicCredentials } from '../http/authorization.ts';
 import { form } from '../http/form.ts';
-import type { Rule, Throttle } from '../http/rate-limit.ts';
 import { parseInput } from '../input.ts';
 import { REFUSED_CLIENTS } from '../oidc/engine.ts';
 import type { Sessions } from '../oidc/sessions.ts';
-import type { PartnerClient, PartnerSignIn } from './partner-sign-in.ts';
+import type { Rule, Throttle } from '../throttle.ts';
+import type { PartnerClient, SsoSignIn } from './sso-sign-in.ts';
 import type { SsoTokens } from './sso-tokens.ts';
 
 /** Seconds an access token lives unless its app says otherwise. */
@@ -36,7 +36,7 @@ const PersonForm = z.object({
 });
 
 export interface SsoRoutesOptions {
-  partnerSignIn: PartnerSignIn;
+  ssoSignIn: SsoSignIn;
   tokens: SsoTokens;
   issue: IssueAccessToken;
   sessions: Pick<Sessions, 'list' | 'end'>;
@@ -44,7 +44,7 @@ export interface SsoRoutesOptions {
   audit: Audit;
 }
 
-export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, audit }: SsoRoutesOptions): Router {
+export function ssoRoutes({ ssoSignIn, tokens, issue, sessions, throttle, audit }: SsoRoutesOptions): Router {
   const router = new Router({ prefix: '/sso' });
 
   router.post(
@@ -67,11 +67,11 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
     '/access-token',
     answer(async function createAccessToken(ctx, { client, organizationId }) {
       const { account, permissions } = await introduced(ctx, client, organizationId);
-      const word = await partnerSignIn.vouch(client, organizationId, account);
-      const scope = partnerSignIn.scopeFor(client, account, permissions);
+      const word = await ssoSignIn.vouch(client, organizationId, account);
+      const scope = ssoSignIn.scopeFor(client, account, permissions);
       const lifetime = client.exchangedTokenLifetime ?? LIFETIME;
       const { accessToken, expiresIn } = await issue({ client, account, scope, lifetime, word });
-      await partnerSignIn.note({ client, account }, originOf(ctx), { for: 'access token' });
+      await ssoSignIn.note({ client, account }, originOf(ctx), { for: 'access token' });
       ctx.body = { access_token: accessToken, token_type: 'Bearer', expires_in: expiresIn, scope: scope.join(' ') };
     }),
   );
@@ -80,12 +80,12 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
     '/logout',
     answer(async function endSessions(ctx, { client, organizationId }) {
       const { email } = parseInput(PersonForm.pick({ email: true }), ctx.request.body);
-      const account = await partnerSignIn.find(client, organizationId, email);
+      const account = await ssoSignIn.find(client, organizationId, email);
       const begun = account ? await sessions.list(account.id) : [];
       for (const { uid, accountId, signedInBy } of begun) {
         if (signedInBy !== client.id) continue;
         // The person may be quicker, or the partner's other server.
-        await sessions.end(accountId, uid).catch(unlessGone);
+        await sessions.end(accountId, uid).catch(ignoreNotFound);
         await audit.record({ ...originOf(ctx), type: 'session_ended', accountId, clientId: client.id });
       }
       ctx.status = 204;
@@ -106,7 +106,7 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
       ctx.set('Cache-Control', 'no-store');
       await readForm(ctx, async () => {});
       const credentials = credentialsIn(ctx);
-      const client = await partnerSignIn.authenticate(credentials, ctx.ip).catch((error) => refuse(ctx, error));
+      const client = await ssoSignIn.authenticate(credentials, ctx.ip).catch((error) => refuse(ctx, error));
       await throttle.consume(rateOf(client), { key: client.id });
       await handle(ctx, { client, organizationId: credentials.organizationId ?? '' });
     };
@@ -120,7 +120,7 @@ export function ssoRoutes({ partnerSignIn, tokens, issue, sessions, throttle, au
       permissions,
     } = parseInput(PersonForm, ctx.request.body);
     const person = { email, givenName, familyName, permissions };
-    return { account: await partnerSignIn.introduce(client, organizationId, person, originOf(ctx)), permissions };
+    return { account: await ssoSignIn.introduce(client, organizationId, person, originOf(ctx)), permissions };
   }
 
   /** @throws {AppError} what it got, or `too_many_requests` beyond the limit. */

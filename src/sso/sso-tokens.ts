@@ -3,7 +3,7 @@
  * minute, for the app that got it. Knows nothing of who may be signed in.
  */
 import { z } from 'zod';
-import { createSecretToken, digestOf, prefixOf } from '../credentials/secret-token.ts';
+import { createSecretToken, digestOf, prefixOf } from '../secrets/secret-token.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 

@@ -22,11 +22,11 @@ export async function openStorage(
 ): Promise<Storage> {
   const directory = directoryOf(storeUrl);
   if (directory) {
-    const { createEmbeddedStorage } = await import('./embedded.ts');
+    const { createEmbeddedStorage } = await import('./embedded/embedded.ts');
     return createEmbeddedStorage({ directory, now, warn });
   }
   if (/^rediss?(\+sentinel|\+cluster)?:\/\//.test(storeUrl)) {
-    const { createRedisStorage } = await import('./redis.ts');
+    const { createRedisStorage } = await import('./redis/redis.ts');
     return createRedisStorage({ url: storeUrl, now, warn, mayLoseWrites });
   }
   throw new Error(

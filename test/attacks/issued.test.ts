@@ -3,8 +3,8 @@ import { createHash, randomUUID } from 'node:crypto';
 import { expect } from 'chai';
 import { exportJWK, generateKeyPair, SignJWT } from 'jose';
 import { wallClock } from '../../src/clock.ts';
-import { counterKey, type TallyRule } from '../../src/http/rate-limit.ts';
 import { ISSUED } from '../../src/oidc/admission.ts';
+import { counterKey, type TallyRule } from '../../src/throttle.ts';
 import { onEachEngine, type TestClient, type TestStore } from '../support/app.ts';
 import {
   type ExchangingApp,

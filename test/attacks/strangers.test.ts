@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { openDirectory } from '../../src/app.ts';
 import { wallClock } from '../../src/clock.ts';
 import { readConfig } from '../../src/config.ts';
-import { counterKey } from '../../src/http/rate-limit.ts';
+import { counterKey } from '../../src/throttle.ts';
 import { fixtures, onEachEngine, SECRET_KEY, startProcess, type TestClient, type TestStore } from '../support/app.ts';
 import { createBrowser } from '../support/browser.ts';
 import { startTarget, type Target } from './web-target.ts';

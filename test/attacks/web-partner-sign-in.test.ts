@@ -3,7 +3,7 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { mock } from 'node:test';
 import { expect } from 'chai';
-import { createSecretToken } from '../../src/credentials/secret-token.ts';
+import { createSecretToken } from '../../src/secrets/secret-token.ts';
 import { embeddedStore, onEachEngine, type TestStore } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
 import { formOf, fragmentOf } from '../support/flow.ts';

@@ -2,7 +2,7 @@ import { createHmac, randomBytes } from 'node:crypto';
 import { mock } from 'node:test';
 import { expect } from 'chai';
 import { cookieName } from '../../src/oidc/cookie-name.ts';
-import { createSealing } from '../../src/storage/sealing.ts';
+import { createSealing } from '../../src/secrets/sealing.ts';
 import { embeddedStore, onEachEngine, PASSWORD, SECRET_KEY, type TestClient, type TestStore } from '../support/app.ts';
 import type { Browser, Landing } from '../support/browser.ts';
 import { formOf } from '../support/flow.ts';

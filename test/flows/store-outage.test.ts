@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
-import { createSecretToken } from '../../src/credentials/secret-token.ts';
+import { createSecretToken } from '../../src/secrets/secret-token.ts';
 import { fixtures, SECRET_KEY, startProcess, type TestClient, type TestProcess } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
 import { createFlows, type Flows, OFFLINE } from '../support/flow.ts';

@@ -1,7 +1,7 @@
 /** An app that signs people in by its word, what its server sends, and what its user's browser does. */
 import type { Directory } from '../../src/app.ts';
 import type { NewClient } from '../../src/clients/clients.ts';
-import type { PartnerSignIn } from '../../src/clients/partner-sign-in.ts';
+import type { SsoPolicy } from '../../src/clients/sso-policy.ts';
 import { fixtures, type TestClient } from './app.ts';
 import type { Browser, Landing } from './browser.ts';
 import { formOf } from './flow.ts';
@@ -12,7 +12,7 @@ export interface Partner extends TestClient {
 
 export interface PartnerOptions extends Partial<NewClient> {
   /** What differs from an app that may do as much as possible with `permissions`. */
-  sso?: Partial<PartnerSignIn>;
+  sso?: Partial<SsoPolicy>;
   organizationId?: string;
 }
 
@@ -21,7 +21,7 @@ export async function partnerApp(directory: Directory, { sso, organizationId, ..
   const organization = organizationId ?? (await directory.organizations.create({ name: 'Acme' })).id;
   const { permissions = [] } = client;
   const made = await fixtures(directory).client({ name: 'Acme Portal', ...client });
-  const ceiling: PartnerSignIn = {
+  const ceiling: SsoPolicy = {
     organizationIds: [organization],
     permissions,
     createsPeople: true,

@@ -11,10 +11,10 @@ import { createPasswords } from '../../src/accounts/password.ts';
 import { createPasswordSignIn, type PasswordSignInRequest } from '../../src/accounts/sign-in.ts';
 import { createAudit } from '../../src/audit.ts';
 import { AppError } from '../../src/errors.ts';
-import { type Counted, createThrottle, type Rule } from '../../src/http/rate-limit.ts';
 import { createOrganizations } from '../../src/organizations/organizations.ts';
 import { createPermissions } from '../../src/permissions/permissions.ts';
 import { openStorage } from '../../src/storage/open.ts';
+import { type Counted, createThrottle, type Rule } from '../../src/throttle.ts';
 import { startRedis } from './redis.ts';
 
 export const PASSWORD = 'correct horse battery staple';
