@@ -1,6 +1,6 @@
 /** How many tokens of an identity provider a process exchanges in a second, once it knows what the provider says of them. */
 import { startFakeOpenId } from '../examples/fake-providers/openid.ts';
-import type { Directory } from '../src/app.ts';
+import type { Core } from '../src/core.ts';
 import { type Path, sideBySide } from './side-by-side.ts';
 
 const CLIENT_ID = 'bench';
@@ -8,7 +8,7 @@ const BEN = { subject: '1', login: 'ben' };
 
 const openid = await startFakeOpenId();
 
-async function prepare({ accounts, clients, identityProviders, appTokens, links }: Directory): Promise<Path[]> {
+async function prepare({ accounts, clients, identityProviders, appTokens, links }: Core): Promise<Path[]> {
   await identityProviders.create({ id: 'openid', kind: 'oidc', issuer: openid.url, clientId: CLIENT_ID });
   const { client } = await clients.create({ name: 'A server app', permissions: ['tokens'] });
   const { token } = await appTokens.create({ clientId: client.id, identityProviderId: 'openid' });

@@ -7,7 +7,7 @@ import { once } from 'node:events';
 import { Agent, request } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import type { Directory } from '../src/app.ts';
+import type { Core } from '../src/core.ts';
 import { createBrowser } from '../test/support/browser.ts';
 import { onBothStores } from './side-by-side.ts';
 
@@ -16,7 +16,7 @@ const SECONDS = 10;
 const FLOODS = { everywhere: 'everybody are guessed', here: 'one person are guessed, from one network' };
 const INTERVAL_MS = 10;
 
-async function prepare({ accounts, personalTokens, clients }: Directory) {
+async function prepare({ accounts, personalTokens, clients }: Core) {
   const account = await accounts.create({ email: 'bench@example.com' });
   const { token } = await personalTokens.create(account, { description: 'bench' });
   const { client } = await clients.create({ name: 'An app', redirectUris: ['https://app.example/cb'] });

@@ -3,8 +3,8 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import autocannon from 'autocannon';
-import { type Directory, openDirectory } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
+import { type Core, openCore } from '../src/core.ts';
 import { freePort, median, type Started, start } from './processes.ts';
 
 const ROUNDS = 5;
@@ -27,7 +27,7 @@ interface Target {
 
 /** @param prepare Makes what the paths need on the store of a server that runs already. */
 export async function sideBySide(
-  prepare: (directory: Directory, url: string) => Promise<Path[]>,
+  prepare: (directory: Core, url: string) => Promise<Path[]>,
   environment: NodeJS.ProcessEnv = {},
 ): Promise<void> {
   await onBothStores({ prepare, environment }, async (servers, started) => {
@@ -41,10 +41,7 @@ export async function sideBySide(
 
 /** A server on each store, with what `prepare` has made there; all of it ends with `measure`. */
 export async function onBothStores<T>(
-  {
-    prepare,
-    environment,
-  }: { prepare: (directory: Directory, url: string) => Promise<T>; environment: NodeJS.ProcessEnv },
+  { prepare, environment }: { prepare: (directory: Core, url: string) => Promise<T>; environment: NodeJS.ProcessEnv },
   measure: (servers: Array<{ name: string; url: string; made: T }>, started: Started[]) => Promise<void>,
 ): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'latchkey-bench-'));
@@ -56,7 +53,7 @@ export async function onBothStores<T>(
       const { scripts } = JSON.parse(readFileSync('package.json', 'utf8')) as { scripts: { start: string } };
       const env = { STORE_URL: storeUrl, ...environment };
       const url = await serve(started, scripts.start, { path: '/health/live', env });
-      const directory = await openDirectory(readConfig({ STORE_URL: storeUrl, SECRET_KEY }));
+      const directory = await openCore(readConfig({ STORE_URL: storeUrl, SECRET_KEY }));
       servers.push({ name, url, made: await prepare(directory, url) });
       await directory.storage.close();
     }

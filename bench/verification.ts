@@ -1,9 +1,9 @@
 /** How many credentials a process checks in a second. */
-import type { Directory } from '../src/app.ts';
+import type { Core } from '../src/core.ts';
 import { type Path, sideBySide } from './side-by-side.ts';
 
 /** The product on one store, with a token of each kind. */
-async function prepare(directory: Directory, url: string): Promise<Path[]> {
+async function prepare(directory: Core, url: string): Promise<Path[]> {
   await directory.permissions.create({ name: 'reports', description: 'Read reports' });
   const account = await directory.accounts.create({ email: 'bench@example.com', permissions: ['reports'] });
   const { token } = await directory.personalTokens.create(account, { description: 'bench', scope: 'reports' });

@@ -11,8 +11,9 @@ import { join } from 'node:path';
 import { styleText } from 'node:util';
 import type Koa from 'koa';
 import { pino } from 'pino';
-import { createApp, openDirectory } from '../src/app.ts';
+import { createApp } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
+import { openCore } from '../src/core.ts';
 import { KIND_NAMES } from '../src/identity-providers/kinds/kinds.ts';
 import { createOrdersApi } from './api/server.ts';
 import { createExchangeApp } from './exchange-app/server.ts';
@@ -44,7 +45,7 @@ async function start(): Promise<void> {
     // Where the fake identity providers are.
     OUTBOUND_ALLOW: '127.0.0.0/8,::1/128',
   });
-  const directory = await openDirectory(config);
+  const directory = await openCore(config);
   const { app, background } = await createApp(directory, { config, log: pino({ level: config.logLevel }) });
   stopOnSignal(async () => {
     await background.stop();

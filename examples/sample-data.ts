@@ -1,5 +1,5 @@
 /** Who and what is in the demo, made through the same parts that the shell and the server use. */
-import type { Directory } from '../src/app.ts';
+import type { Core } from '../src/core.ts';
 
 /** Everybody's. */
 const PASSWORD = 'seven-green-lanterns';
@@ -29,7 +29,7 @@ export interface SampleData {
 
 type Urls = Record<'webApp' | 'singlePageApp' | 'partner', string>;
 
-export async function createSampleData(directory: Directory, urls: Urls) {
+export async function createSampleData(directory: Core, urls: Urls) {
   const { organizations, permissions } = directory;
   const organization = await organizations.create({ name: 'Harbor Books' });
   for (const permission of PERMISSIONS) await permissions.create(permission);
@@ -43,7 +43,7 @@ export async function createSampleData(directory: Directory, urls: Urls) {
   } satisfies SampleData;
 }
 
-async function createPeople({ accounts }: Directory, organizationId: string): Promise<SampleData['people']> {
+async function createPeople({ accounts }: Core, organizationId: string): Promise<SampleData['people']> {
   return Promise.all(
     PEOPLE.map(async ({ account, role }) => {
       const email = `${account.givenName.toLowerCase()}@harbor.example`;
@@ -54,20 +54,20 @@ async function createPeople({ accounts }: Directory, organizationId: string): Pr
 }
 
 /** An API: it may ask about the tokens of all. */
-async function registerApi({ clients }: Directory): Promise<SampleData['api']['client']> {
+async function registerApi({ clients }: Core): Promise<SampleData['api']['client']> {
   const { client, secret = '' } = await clients.create({ name: 'Harbor API', introspection: true });
   return { clientId: client.id, clientSecret: secret };
 }
 
 /** For a script of Ben's that reads orders and nothing else. */
-async function makePersonalToken({ accounts, personalTokens }: Directory): Promise<string> {
+async function makePersonalToken({ accounts, personalTokens }: Core): Promise<string> {
   const ben = await accounts.find('ben@harbor.example');
   const { token } = await personalTokens.create(ben, { description: 'Nightly report', scope: 'orders.read' });
   return token;
 }
 
 /** Somebody else's app: people are asked before it learns anything of them. */
-async function registerWebApp({ clients }: Directory, url: string): Promise<SampleData['webApp']> {
+async function registerWebApp({ clients }: Core, url: string): Promise<SampleData['webApp']> {
   const { client, secret = '' } = await clients.create({
     name: 'Harbor Orders',
     redirectUris: [`${url}/callback`],
@@ -78,7 +78,7 @@ async function registerWebApp({ clients }: Directory, url: string): Promise<Samp
 }
 
 /** One of the house's own: nobody is asked. */
-async function registerSinglePageApp({ clients }: Directory, url: string): Promise<SampleData['singlePageApp']> {
+async function registerSinglePageApp({ clients }: Core, url: string): Promise<SampleData['singlePageApp']> {
   const { client } = await clients.create({
     name: 'Harbor Stock',
     redirectUris: [`${url}/callback.html`, `${url}/silent-renew.html`],
@@ -92,7 +92,7 @@ async function registerSinglePageApp({ clients }: Directory, url: string): Promi
 }
 
 /** Somebody else's app with people of its own; it makes their accounts when they first come. */
-async function registerPartner({ clients, organizations }: Directory, url: string): Promise<SampleData['partner']> {
+async function registerPartner({ clients, organizations }: Core, url: string): Promise<SampleData['partner']> {
   const { id: organizationId } = await organizations.create({ name: 'Tidewater' });
   const permissions = ['orders.read'];
   const redirectUris = [`${url}/callback`];

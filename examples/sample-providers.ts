@@ -2,7 +2,7 @@
  * A fake provider of each kind that people sign in with, where Ben, Cleo and Dora have accounts, and a server app that exchanges the
  * tokens Ben has there.
  */
-import type { Directory } from '../src/app.ts';
+import type { Core } from '../src/core.ts';
 import type { NewIdentityProvider } from '../src/identity-providers/identity-providers.ts';
 import { KIND_NAMES, KINDS, type KindName } from '../src/identity-providers/kinds/kinds.ts';
 import type { FakePerson } from './fake-providers/fake-provider.ts';
@@ -75,10 +75,7 @@ const SAMPLES = {
 /** What they are called, in words. */
 export const SAMPLE_NAMES = KIND_NAMES.map((kind) => KINDS[kind].brand ?? 'Harbor ID');
 
-export async function startSampleProviders(
-  directory: Directory,
-  ports: Record<KindName, number>,
-): Promise<SampleProviders> {
+export async function startSampleProviders(directory: Core, ports: Record<KindName, number>): Promise<SampleProviders> {
   const { identityProviders } = directory;
   const samples: Sample[] = [];
   for (const kind of KIND_NAMES) {
@@ -104,7 +101,7 @@ export async function startSampleProviders(
 }
 
 async function registerServerApp(
-  { clients, appTokens }: Directory,
+  { clients, appTokens }: Core,
   identityProviderIds: string[],
 ): Promise<Record<string, string>> {
   const { client } = await clients.create({ name: 'Harbor Desk', permissions: ['orders.read'] });
@@ -114,7 +111,7 @@ async function registerServerApp(
   return made;
 }
 
-async function linkBen({ accounts, links }: Directory, identityProviderIds: string[]): Promise<void> {
+async function linkBen({ accounts, links }: Core, identityProviderIds: string[]): Promise<void> {
   const { id: accountId } = await accounts.find(BEN.email);
   for (const identityProviderId of identityProviderIds)
     await links.add({ identityProviderId, subject: BEN.subject, accountId });

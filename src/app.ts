@@ -8,9 +8,7 @@ import type { Logger } from 'pino';
 import { deviceInWords } from './account-console/device.ts';
 import { accountConsoleRoutes } from './account-console/routes.ts';
 import { countsSession, displayName } from './accounts/account.ts';
-import { createAccounts } from './accounts/accounts.ts';
 import { createKnownBrowsers } from './accounts/known-browsers.ts';
-import { createPasswords } from './accounts/password.ts';
 import { createPasswordSignIn } from './accounts/sign-in.ts';
 import { createTestRuns } from './admin/apps/test-runs.ts';
 import { adminRoutes } from './admin/routes.ts';
@@ -18,17 +16,14 @@ import { createCallers } from './api/caller.ts';
 import { docsRoutes } from './api/docs-routes.ts';
 import { leakedSecretsRoutes } from './api/leaked-secrets-routes.ts';
 import { apiRoutes } from './api/routes.ts';
-import { createAudit } from './audit.ts';
 import { rotatesRefreshTokens } from './clients/client.ts';
-import { createClients } from './clients/clients.ts';
 import { createJudgeSecret } from './clients/secret-judge.ts';
 import { wallClock } from './clock.ts';
 import type { Config } from './config.ts';
-import { createAppTokens } from './credentials/app-tokens.ts';
-import { createPersonalTokens, personalTokenGroup } from './credentials/personal-tokens.ts';
+import type { Core } from './core.ts';
+import { createPersonalTokens } from './credentials/personal-tokens.ts';
 import { createTokenMails } from './credentials/token-mails.ts';
 import { createVerifier } from './credentials/verify.ts';
-import { ignoreNotFound } from './errors.ts';
 import { createExchange } from './exchange/exchange.ts';
 import { restRoutes } from './exchange/routes.ts';
 import { healthRoutes } from './health/routes.ts';
@@ -43,8 +38,6 @@ import { readQueriesInOnePass } from './http/query.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
 import { takeTurns } from './http/turns.ts';
 import { createViews } from './http/views.ts';
-import { createIdentityProviders } from './identity-providers/identity-providers.ts';
-import { createLinks } from './identity-providers/links.ts';
 import { createProviderTokens } from './identity-providers/provider-tokens.ts';
 import { createProvisioning } from './identity-providers/provisioning.ts';
 import { createResolveAccount } from './identity-providers/resolve-account.ts';
@@ -65,203 +58,41 @@ import { createOutbox } from './mail/outbox.ts';
 import { createMailQueue } from './mail/queue.ts';
 import { createSmtpDelivery } from './mail/smtp.ts';
 import { asEngineToken, createEngineTokens } from './oidc/access-tokens.ts';
-import { createAdapter, recordKey } from './oidc/adapter.ts';
+import { createAdapter } from './oidc/adapter.ts';
 import { createAdmission } from './oidc/admission.ts';
 import { createAppsAccess } from './oidc/app-access.ts';
 import { createBackchannelLogout } from './oidc/backchannel-logout.ts';
 import { claimsOf } from './oidc/claims.ts';
 import { toMetadata } from './oidc/client-metadata.ts';
-import { consentGroup, createConsents } from './oidc/consents.ts';
+import { createConsents } from './oidc/consents.ts';
 import { createEndAccessToken } from './oidc/end-access-token.ts';
 import { createEngine } from './oidc/engine.ts';
-import { eraseGroup } from './oidc/erasing.ts';
 import { formRequestRoutes } from './oidc/form-request-routes.ts';
 import { createGrants } from './oidc/grants.ts';
 import { createSignIdentity } from './oidc/identity-assertion.ts';
 import { createAuthorizeInline } from './oidc/inline-authorization.ts';
 import { introspectionRoutes } from './oidc/introspection-routes.ts';
 import { createIssueAccessToken } from './oidc/issue-access-token.ts';
-import { createLogoutNotices } from './oidc/logout-notices.ts';
-import {
-  ACR_FEDERATED,
-  ACR_PASSWORD,
-  BROWSER_ROUTES,
-  CONSOLE_CALLBACK,
-  CONSOLE_CLIENT_ID,
-  TEST_RUN_CALLBACK,
-} from './oidc/provider.ts';
+import { ACR_FEDERATED, ACR_PASSWORD, BROWSER_ROUTES, CONSOLE_CLIENT_ID } from './oidc/protocol.ts';
+import { recordKey } from './oidc/records.ts';
 import { acceptFormerSessionCookie } from './oidc/session-cookie.ts';
-import { createSessionRecords } from './oidc/session-records.ts';
-import { createSessions } from './oidc/sessions.ts';
 import { createUnaskedSignOut } from './oidc/sign-out.ts';
-import { createSigningKeys } from './oidc/signing-keys.ts';
 import { spellingRoutes } from './oidc/spelling-routes.ts';
 import { createStanding } from './oidc/standing.ts';
 import { createTokenFamilies } from './oidc/token-families.ts';
-import { createOrganizations } from './organizations/organizations.ts';
 import { createNameResolver, type ResolveName } from './outbound/name-resolver.ts';
 import { createOutbound } from './outbound/outbound.ts';
-import { createPermissions } from './permissions/permissions.ts';
 import { feedRoutes } from './resource-server/feed-routes.ts';
 import { verifyRoutes } from './resource-server/verify-routes.ts';
-import { createWithdrawals, isWithdrawal } from './resource-server/withdrawals.ts';
 import { createSchedule } from './schedule.ts';
-import { createSealing } from './secrets/sealing.ts';
-import { ensureSecretKey } from './secrets/secret-key.ts';
 import { setupRoutes } from './setup/routes.ts';
-import { createSetup } from './setup/setup.ts';
 import { ssoBrowserRoutes } from './sso/browser-routes.ts';
 import { ssoRoutes } from './sso/routes.ts';
-import { createSsoConnections } from './sso/sso-connections.ts';
 import { createSsoSignIn } from './sso/sso-sign-in.ts';
 import { createSsoTokens } from './sso/sso-tokens.ts';
-import { every } from './storage/every.ts';
-import { observed } from './storage/observed.ts';
-import { directoryOf, openStorage } from './storage/open.ts';
-import { createThrottle } from './throttle.ts';
+import { directoryOf } from './storage/open.ts';
 
 const VIEWS = fileURLToPath(new URL('../views', import.meta.url));
-
-/** Everything that exists without a web server; what the shell works on. */
-export type Directory = Awaited<ReturnType<typeof openDirectory>>;
-
-interface Listing {
-  organizationId?: string | undefined;
-  /** The id of the one before. */
-  after?: string | undefined;
-}
-
-/** @throws when the store cannot be used, with the reason in one line. */
-export async function openDirectory(
-  config: Pick<Config, 'issuer' | 'storeUrl' | 'storeMayLoseWrites' | 'secretKeys' | 'personalTokensMayBeEternal'>,
-  { warn = () => undefined }: { warn?: (message: string) => void } = {},
-) {
-  const { storeUrl, storeMayLoseWrites: mayLoseWrites, secretKeys: configured } = config;
-  const store = await openStorage(storeUrl, { now: wallClock, warn, mayLoseWrites });
-  const { now } = store;
-  const withdrawals = createWithdrawals(store);
-  const storage = observed(store, async (write) => {
-    if (isWithdrawal(write)) await withdrawals.note();
-  });
-  const directory = directoryOf(storeUrl);
-  const secretKeys = configured.length > 0 || !directory ? configured : [await ensureSecretKey(directory)];
-  const sealing = createSealing(secretKeys);
-  const throttle = createThrottle({ storage, now });
-  const audit = createAudit({ storage, now, throttle });
-  const organizations = createOrganizations({ storage, now, audit, whatBelongsTo });
-  const permissions = createPermissions({ storage, now, audit, takeFromAll });
-  const passwords = createPasswords();
-  const logoutNotices = createLogoutNotices({ storage, now });
-  const sessionRecords = createSessionRecords({ storage, now });
-  const sessions = createSessions({ storage, now, notices: logoutNotices, records: sessionRecords });
-  const organizationName = async (id: string) => (await organizations.get(id))?.name;
-  const accountExists = async (id: string) => (await accounts.get(id)) !== undefined;
-  const links = createLinks({ storage, now, audit, accountExists });
-  const partners = createSsoConnections({ storage, now });
-  const accounts = createAccounts({
-    storage,
-    now,
-    audit,
-    passwords,
-    endSessions: sessions.endAll,
-    administratorMade: () => setup.close(),
-    async forget(accountId) {
-      await links.removeAll(accountId);
-      await partners.forgetAll(accountId);
-      for (const group of [consentGroup(accountId), personalTokenGroup(accountId)]) await eraseGroup(storage, group);
-    },
-    organizationName,
-    permissionNames: permissions.names,
-  });
-  const clients = createClients({
-    storage,
-    now,
-    audit,
-    permissions,
-    ownRedirectUris: [TEST_RUN_CALLBACK, CONSOLE_CALLBACK].map((path) => `${config.issuer}${path}`),
-    organizationName,
-    reservedIds: [CONSOLE_CLIENT_ID],
-    endAccess: sessions.endAllOfClient,
-  });
-  const identityProviders = createIdentityProviders({
-    storage,
-    now,
-    audit,
-    sealing,
-    organizationName,
-    forgetLinks: links.removeProvider,
-  });
-  const appTokens = createAppTokens({ storage, now, audit, clients, identityProviders });
-  const signingKeys = createSigningKeys({ storage, sealing, audit, now });
-
-  const everyAccount = ({ organizationId, after }: Listing = {}) =>
-    every(async (page) => {
-      const { accounts: records, ...rest } = await accounts.list({
-        ...page,
-        ...(organizationId && { organizationId }),
-      });
-      return { records, ...rest };
-    }, after);
-  const everyClient = ({ after }: Pick<Listing, 'after'> = {}) =>
-    every(async (page) => {
-      const { clients: records, ...rest } = await clients.list(page);
-      return { records, ...rest };
-    }, after);
-
-  async function whatBelongsTo(organization: string): Promise<string | undefined> {
-    for await (const { id } of everyAccount({ organizationId: organization })) return `the account ${id}`;
-    for await (const { id, organizationId, sso } of everyClient())
-      if (organizationId === organization || sso?.organizationIds.includes(organization)) return `the app ${id}`;
-    for (const { id, newPeople } of await identityProviders.list())
-      if (newPeople.policy !== 'refuse' && newPeople.organizationId === organization)
-        return `the identity provider ${id}`;
-    return undefined;
-  }
-
-  async function takeFromAll(permission: string): Promise<void> {
-    for await (const { id, permissions: held } of everyAccount())
-      if (held.includes(permission))
-        await accounts
-          .update(id, (current) => ({ permissions: current.permissions.filter((name) => name !== permission) }))
-          .catch(ignoreNotFound);
-    for await (const { id, permissions: held, sso } of everyClient())
-      if (held.includes(permission) || sso?.permissions.includes(permission))
-        await clients.takePermission(id, permission).catch(ignoreNotFound);
-  }
-
-  const setup = createSetup({ storage, sealing, accounts, audit, now });
-  const personalTokens = createPersonalTokens({
-    storage,
-    now,
-    audit,
-    findAccount: accounts.get,
-    mayBeEternal: config.personalTokensMayBeEternal,
-  });
-  return {
-    storage,
-    throttle,
-    withdrawals,
-    sealing,
-    audit,
-    organizations,
-    permissions,
-    passwords,
-    accounts,
-    everyAccount,
-    clients,
-    everyClient,
-    signingKeys,
-    logoutNotices,
-    sessionRecords,
-    sessions,
-    setup,
-    personalTokens,
-    links,
-    partners,
-    identityProviders,
-    appTokens,
-  };
-}
 
 /** What goes on beside the requests, in every process of the server and in no command of the shell. */
 interface Background {
@@ -272,7 +103,7 @@ interface Background {
 
 /** The web server's handler, and the work beside it. */
 export async function createApp(
-  directory: Directory,
+  core: Core,
   { config, log, isStopping = () => false }: { config: Config; log: Logger; isStopping?: () => boolean },
 ): Promise<{ app: Koa; background: Background }> {
   const {
@@ -295,7 +126,7 @@ export async function createApp(
     partners,
     identityProviders,
     appTokens,
-  } = directory;
+  } = core;
   const { now } = storage;
   const { issuer } = config;
 

@@ -6,8 +6,9 @@ import { createServer, type Server, type ServerResponse } from 'node:http';
 import { Server as SocketServer } from 'node:net';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { destination, type Logger, pino } from 'pino';
-import { createApp, openDirectory } from './app.ts';
+import { createApp } from './app.ts';
 import { type Config, ConfigError, readConfig } from './config.ts';
+import { openCore } from './core.ts';
 import { HAND_OVER, supervise } from './workers.ts';
 
 /**
@@ -56,18 +57,18 @@ function openLog(level: string): Log {
 }
 
 async function serve(config: Config, { log, end }: Log): Promise<void> {
-  const directory = await openDirectory(config, { warn: (message) => log.warn(message) });
-  const { app, background } = await createApp(directory, { config, log, isStopping: () => door.isClosing() });
+  const core = await openCore(config, { warn: (message) => log.warn(message) });
+  const { app, background } = await createApp(core, { config, log, isStopping: () => door.isClosing() });
   const server = createServer(LIMITS, app.callback());
   const door = createDoor(server);
   const isFirst = !cluster.isWorker || cluster.worker?.id === 1;
   // Once it listens, nothing may end it any more.
-  const code = isFirst ? await directory.setup.code() : undefined;
+  const code = isFirst ? await core.setup.code() : undefined;
   await listen(server, config);
   background.start();
   stopWhenTold(async (way) => {
     await Promise.all([door[way](), Promise.race([background.stop(), sleep(DRAIN_MS)])]);
-    await directory.storage.close();
+    await core.storage.close();
     await end();
   });
   if (!isFirst) return;

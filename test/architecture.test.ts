@@ -8,6 +8,7 @@ import { expect } from 'chai';
 import { type Expression, parseSync, Visitor } from 'oxc-parser';
 import type { Kind } from '../src/identity-providers/kinds/kind.ts';
 import { KIND_NAMES, KINDS } from '../src/identity-providers/kinds/kinds.ts';
+import { PATCHES, READ_IN } from '../src/oidc/patches.ts';
 
 /** Lowest first. A file imports from its own folder and from earlier rows; the others in its row are strangers. */
 const rows = [
@@ -29,8 +30,9 @@ const rows = [
   ['oidc'],
   ['console'],
   ['interactions', 'sso', 'account-console', 'admin', 'api', 'setup', 'health', 'resource-server'],
-  ['app.ts'],
+  ['core.ts'],
   ['cli'],
+  ['app.ts'],
   ['workers.ts'],
   ['main.ts', 'cli.ts'],
 ];
@@ -41,6 +43,7 @@ const reservations = [
   { what: /^ioredis\b/, where: /^storage\/redis\/redis\.ts$/ },
   { what: /^storage\/(embedded|redis)\/(embedded|redis)\.ts$/, where: /^storage\/open\.ts$/ },
   { what: /^nodemailer\b/, where: /^mail\// },
+  { what: /^app\.ts$/, where: /^main\.ts$/ }, // a command of the shell loads no web server
   { what: /^openid-client\b/, where: /^identity-providers\// },
   { what: /^@koa\/router\b/, where: /routes\.ts$|^app\.ts$/ },
   { what: /^http\//, where: /^http\/|routes\.ts$|^app\.ts$/ },
@@ -271,5 +274,15 @@ describe('a kind of identity providers', () => {
       const { admin } = JSON.parse(readFileSync(locale, 'utf8'));
       for (const name of KIND_NAMES) expect(admin.provider_form[`${name}_text`], `${locale} ${name}`).to.be.a('string');
     }
+  });
+});
+
+describe('the patches of the engine', () => {
+  it('were read in the version that is installed, and each says why it is there', () => {
+    const { version } = JSON.parse(readFileSync('node_modules/oidc-provider/package.json', 'utf8')) as {
+      version: string;
+    };
+    expect(version.split('.').slice(0, 2).join('.')).to.equal(READ_IN);
+    expect(PATCHES.map(({ reason }) => reason.length).filter((length) => length < 40)).to.deep.equal([]);
   });
 });

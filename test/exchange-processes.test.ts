@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { type Directory, openDirectory } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
+import { type Core, openCore } from '../src/core.ts';
 import { onEachEngine, SECRET_KEY, startProcess, type TestProcess, type TestStore } from './support/app.ts';
 import {
   type ExchangingApp,
@@ -20,7 +20,7 @@ onEachEngine((openStore) => {
   describe('two servers that exchange tokens', function () {
     this.timeout(30_000);
     let store: TestStore;
-    let directory: Directory;
+    let directory: Core;
     let fakes: Fakes;
     let processes: TestProcess[];
 
@@ -29,7 +29,7 @@ onEachEngine((openStore) => {
       const settings = { ...FAKES_ALLOWED, LOG_LEVEL: 'trace' };
       const first = await startProcess(store, settings);
       processes = [first, await startProcess(store, { ...settings, ISSUER: first.url })];
-      directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+      directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
       await fakes.register(directory);
     });
     after(async () => {

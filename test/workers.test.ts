@@ -5,8 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { openDirectory } from '../src/app.ts';
 import { readConfig } from '../src/config.ts';
+import { openCore } from '../src/core.ts';
 import {
   fixtures,
   freePort,
@@ -99,7 +99,7 @@ onEachEngine((openStore) => {
   }).timeout(40_000);
 
   it('judges no more secrets in all its workers together than in one', async () => {
-    const directory = await openDirectory(readConfig({ ISSUER: server.url, STORE_URL: store.storeUrl, SECRET_KEY }));
+    const directory = await openCore(readConfig({ ISSUER: server.url, STORE_URL: store.storeUrl, SECRET_KEY }));
     const { id, secret } = await fixtures(directory).client({ introspection: true });
     await directory.storage.close();
     const agent = new Agent({ keepAlive: false });

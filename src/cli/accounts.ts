@@ -1,7 +1,7 @@
 /** `latchkey account …` */
 import type { Account } from '../accounts/account.ts';
 import type { AccountChanges, NewAccount } from '../accounts/accounts.ts';
-import type { Directory } from '../app.ts';
+import type { Core } from '../core.ts';
 import { noSuch } from '../errors.ts';
 import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { addListOptions, addSettings, chosen, type ListOptions, type Setting, saidOf } from './settings.ts';
@@ -108,7 +108,7 @@ function subjects(): string[] {
 }
 
 async function linkAccount(
-  { accounts, identityProviders, links }: Directory,
+  { accounts, identityProviders, links }: Core,
   who: string,
   { identityProvider, subject }: { identityProvider: string; subject: string },
 ): Promise<Result> {

@@ -1,8 +1,8 @@
 /** `latchkey app …` */
 import { readFileSync } from 'node:fs';
-import type { Directory } from '../app.ts';
 import { type Client, rotatesRefreshTokens, secretIdOf } from '../clients/client.ts';
 import type { ClientChanges, NewClient } from '../clients/clients.ts';
+import type { Core } from '../core.ts';
 import type { ListedAppToken } from '../credentials/app-token.ts';
 import { AppError } from '../errors.ts';
 import { addListOptions, addSettings, chosen, collect, type ListOptions, type Setting, saidOf } from './settings.ts';
@@ -152,7 +152,7 @@ interface CreateOptions extends Record<string, unknown> {
   clientSecretStdin: boolean;
 }
 
-async function createClient({ clients }: Directory, options: CreateOptions): Promise<Result> {
+async function createClient({ clients }: Core, options: CreateOptions): Promise<Result> {
   const { client, secret } = await clients.create({
     ...saidOf<NewClient>(options, SETTINGS),
     ...(options.jwks === undefined ? {} : { jwks: keysIn(options.jwks) }),
@@ -181,11 +181,7 @@ interface PartnerSignInOptions {
 }
 
 /** What an app gives people it may ask for as well. */
-async function allowPartnerSignIn(
-  { clients }: Directory,
-  clientId: string,
-  options: PartnerSignInOptions,
-): Promise<Result> {
+async function allowPartnerSignIn({ clients }: Core, clientId: string, options: PartnerSignInOptions): Promise<Result> {
   const known = await clients.find(clientId);
   const { client } = await clients.update(clientId, {
     permissions: [...new Set([...known.permissions, ...options.permission])],

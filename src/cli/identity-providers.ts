@@ -1,5 +1,5 @@
 /** `latchkey identity-provider …` */
-import type { Directory } from '../app.ts';
+import type { Core } from '../core.ts';
 import { noSuch } from '../errors.ts';
 import type { IdentityProvider, NewPeople } from '../identity-providers/identity-provider.ts';
 import type { IdentityProviderChanges, NewIdentityProvider } from '../identity-providers/identity-providers.ts';
@@ -95,7 +95,7 @@ function newPeopleIn({ newPeople: policy, organization }: NewPeopleOptions, know
   return { newPeople: wanted === 'refuse' ? { policy: wanted } : { policy: wanted, organizationId } };
 }
 
-async function find(identityProviders: Directory['identityProviders'], id: string): Promise<IdentityProvider> {
+async function find(identityProviders: Core['identityProviders'], id: string): Promise<IdentityProvider> {
   const provider = await identityProviders.get(id);
   if (!provider) throw noSuch('identity provider', id);
   return provider;

@@ -1,5 +1,5 @@
 /** `latchkey organization …` and `latchkey permission …` */
-import type { Directory } from '../app.ts';
+import type { Core } from '../core.ts';
 import type { Organization } from '../organizations/organization.ts';
 import type { Permission } from '../permissions/permission.ts';
 import { every } from '../storage/every.ts';
@@ -79,7 +79,7 @@ export function permissionCommands({ program, on }: Shell): void {
     );
 }
 
-function everyOrganization(organizations: Directory['organizations'], after: string | undefined) {
+function everyOrganization(organizations: Core['organizations'], after: string | undefined) {
   return every(async (page) => {
     const { organizations: records, ...rest } = await organizations.list(page);
     return { records, ...rest };

@@ -5,12 +5,12 @@
 import { readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
-import { type Directory, openDirectory } from '../app.ts';
 import { readConfig } from '../config.ts';
+import { type Core, openCore } from '../core.ts';
 import { AppError } from '../errors.ts';
 
 export type Result = Record<string, unknown>;
-type Run<Arguments extends unknown[]> = (directory: Directory, ...args: Arguments) => Promise<Result | Result[]>;
+type Run<Arguments extends unknown[]> = (core: Core, ...args: Arguments) => Promise<Result | Result[]>;
 
 export interface Shell {
   program: Command;
@@ -31,13 +31,13 @@ export function createShell(program: Command): Shell {
     on<Arguments extends unknown[]>(run: Run<Arguments>) {
       return async function runAndPrint(...args: unknown[]) {
         const config = readConfig();
-        const directory = await patiently(() => openDirectory(config));
+        const core = await patiently(() => openCore(config));
         try {
-          await patiently(() => directory.storage.ping());
+          await patiently(() => core.storage.ping());
           // What commander hands over is what the command declares.
-          print(await run(directory, ...(args as Arguments)));
+          print(await run(core, ...(args as Arguments)));
         } finally {
-          await directory.storage.close();
+          await core.storage.close();
         }
       };
     },

@@ -10,7 +10,7 @@ import type { Origin } from '../audit.ts';
 import { AppError } from '../errors.ts';
 import type { Views } from '../http/views.ts';
 import { cookieName } from '../oidc/cookie-name.ts';
-import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
+import { CONSOLE_CLIENT_ID, ROUTES } from '../oidc/protocol.ts';
 import type { Storage } from '../storage/storage.ts';
 import { createFormTokens, FORM_TOKEN } from './form-tokens.ts';
 import { whenIn } from './format-time.ts';

@@ -3,7 +3,8 @@ import { cleanLine } from '../accounts/text.ts';
 import { redirectUriFault } from '../clients/redirect-uri.ts';
 import type { ErrorAnswers } from '../http/errors.ts';
 import type { Views } from '../http/views.ts';
-import { type EnginePages, ROUTES } from '../oidc/provider.ts';
+import { ROUTES } from '../oidc/protocol.ts';
+import type { EnginePages } from '../oidc/provider.ts';
 import { siteOf } from './descriptions.ts';
 import type { WaitingClient } from './step.ts';
 

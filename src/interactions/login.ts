@@ -3,7 +3,7 @@ import type { Account } from '../accounts/account.ts';
 import type { PasswordSignIn } from '../accounts/sign-in.ts';
 import { AppError } from '../errors.ts';
 import type { OfferedProvider } from '../identity-providers/upstream-sign-in.ts';
-import { ROUTES } from '../oidc/provider.ts';
+import { ROUTES } from '../oidc/protocol.ts';
 import { actionsOf, type Interaction, type Outcome } from './step.ts';
 
 export const LoginForm = z.object({ email: z.string(), password: z.string() });

@@ -3,7 +3,6 @@
  * bearer values are never stored in clear, what may happen once happens once, and whatever belongs to an account or an app
  * that may no longer act is not found.
  */
-import { hash } from 'node:crypto';
 import type { Adapter, AdapterPayload } from 'oidc-provider';
 import Provider, { errors } from 'oidc-provider';
 import { wallClock } from '../clock.ts';
@@ -13,21 +12,11 @@ import type { Json, Storage } from '../storage/storage.ts';
 import type { Admission } from './admission.ts';
 import { clientEpochOf } from './epoch.ts';
 import { eraseGrant } from './erasing.ts';
-import { accountGroup, clientGroup, grantGroup } from './groups.ts';
 import { SessionEnded } from './merging.ts';
+import { accountGroup, clientGroup, grantGroup, recordKey } from './records.ts';
 import type { SessionPayload, SessionRecords } from './session-records.ts';
 import type { Stands } from './standing.ts';
 import { familyOfCode, familyOfRequest, type TokenFamilies } from './token-families.ts';
-
-/** The id of these is what a browser or an app presents; of the others it is only a name. */
-const BEARER_MODELS = new Set([
-  'AccessToken',
-  'AuthorizationCode',
-  'ClientCredentials',
-  'Interaction',
-  'PushedAuthorizationRequest',
-  'RefreshToken',
-]);
 
 export interface AdapterOptions {
   storage: Storage;
@@ -60,11 +49,6 @@ export function createAdapter(options: AdapterOptions): (model: string) => Adapt
 /** Tokens for APIs are known this long after they have expired, so that whoever sends one is told to fetch another. */
 const KNOWN_AFTER_EXPIRY = 24 * 60 * 60;
 const API_TOKEN_MODELS = new Set(['AccessToken', 'ClientCredentials']);
-
-/** The key of a record: bearer values are digested. */
-export function recordKey(model: string, id: string): string {
-  return `${model}:${BEARER_MODELS.has(model) ? hash('sha256', id, 'base64url') : id}`;
-}
 
 /** Models of which a family is made. */
 const FAMILY_MODELS = new Set(['AccessToken', 'RefreshToken']);

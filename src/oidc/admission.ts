@@ -9,7 +9,7 @@ import Provider, { type AdapterPayload, type KoaContextWithOIDC } from 'oidc-pro
 import type { Logger } from 'pino';
 import { AppError } from '../errors.ts';
 import type { Counted, Rule, TallyRule, Throttle } from '../throttle.ts';
-import { LIFETIME } from './provider.ts';
+import { LIFETIME } from './protocol.ts';
 
 /** Counted by so many records, so that no write of everybody's waits for one. */
 const COUNTERS = 64;

@@ -10,8 +10,8 @@ import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Consents } from './consents.ts';
 import { entriesOf, eraseOfAccount } from './erasing.ts';
-import { accountGroup } from './groups.ts';
-import { CONSOLE_CLIENT_ID } from './provider.ts';
+import { CONSOLE_CLIENT_ID } from './protocol.ts';
+import { accountGroup } from './records.ts';
 
 /** Seconds; a use is written down at most this often. */
 const USE_INTERVAL = 60;

@@ -6,3 +6,7 @@ export function cookieName(issuer: string, name: string): string {
   const { port } = new URL(issuer);
   return port === '' ? name : `${name}-${port}`;
 }
+
+/** The cookie of ours by which a browser is known in which people signed in before. */
+export const browserCookieOf = (issuer: string) =>
+  cookieName(issuer, issuer.startsWith('https:') ? '__Host-latchkey-browser' : 'latchkey-browser');

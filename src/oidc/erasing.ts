@@ -1,7 +1,7 @@
 /** Deleting many of the engine's records at once, and walking them. Every function is safe to repeat. */
 import { every } from '../storage/every.ts';
 import type { Entry, Storage } from '../storage/storage.ts';
-import { accountGroup, grantGroup } from './groups.ts';
+import { accountGroup, grantGroup } from './records.ts';
 
 const GRANT = 'Grant:';
 /** Deletions under way at a time. */

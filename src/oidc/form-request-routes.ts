@@ -1,7 +1,7 @@
 import Router from '@koa/router';
 import { AppError } from '../errors.ts';
 import { form } from '../http/form.ts';
-import { ROUTES } from './provider.ts';
+import { ROUTES } from './protocol.ts';
 
 /** What is longer does not come back: the head of a request may have 16 kB, cookies included. */
 const LONGEST_TARGET = 14_000;

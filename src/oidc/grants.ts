@@ -14,7 +14,7 @@ import type { Consent, Consents } from './consents.ts';
 import { clientEpochOf, vouchedIn } from './epoch.ts';
 import { isWritten } from './merging.ts';
 import type { ConsentPolicy, Requested } from './prompts.ts';
-import { CONSOLE_CLIENT_ID, LIFETIME } from './provider.ts';
+import { CONSOLE_CLIENT_ID, LIFETIME } from './protocol.ts';
 import type { SessionRecords } from './session-records.ts';
 
 export interface Grants extends ConsentPolicy {

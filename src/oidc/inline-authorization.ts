@@ -9,7 +9,7 @@ import type { Response } from 'light-my-request';
 import type Provider from 'oidc-provider';
 import type { InteractionResults } from 'oidc-provider';
 import { beginningCookies } from './beginning.ts';
-import { ROUTES } from './provider.ts';
+import { ROUTES } from './protocol.ts';
 
 /** An answer that has not been sent. */
 export interface Answer {

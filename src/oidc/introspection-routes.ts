@@ -9,7 +9,7 @@ import type { Verified, Verifier } from '../credentials/verify.ts';
 import { AppError } from '../errors.ts';
 import { basicCredentials } from '../http/authorization.ts';
 import type { EngineTokens } from './access-tokens.ts';
-import { ROUTES } from './provider.ts';
+import { ROUTES } from './protocol.ts';
 
 /** No question is longer, in bytes. */
 const LONGEST_BODY = 8 * 1024;

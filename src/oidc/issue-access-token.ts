@@ -4,7 +4,7 @@ import type { Adapter } from 'oidc-provider';
 import { elapsed } from '../clock.ts';
 import type { IssueAccessToken } from '../exchange/exchange.ts';
 import type { Storage } from '../storage/storage.ts';
-import { recordKey } from './adapter.ts';
+import { recordKey } from './records.ts';
 import { TOKEN_EXCHANGE } from './token-exchange.ts';
 
 /** Seconds. Several tokens share a grant, which outlives them all. */

@@ -3,80 +3,32 @@
  * Knows the engine; what people, apps and pages are comes in as functions.
  */
 
-import type { Adapter, Client, Configuration, ErrorOut, JWK, KoaContextWithOIDC, ResponseType } from 'oidc-provider';
+import type { Adapter, Configuration, ErrorOut, JWK, KoaContextWithOIDC, ResponseType } from 'oidc-provider';
 import Provider, { errors } from 'oidc-provider';
 import { type Account, BUILT_IN_PERMISSION } from '../accounts/account.ts';
 import type { JudgeSecret } from '../clients/secret-judge.ts';
 import type { Exchange } from '../exchange/exchange.ts';
 import { withOutages } from './adapter.ts';
-import { type BackchannelLogout, sendBackchannelLogouts } from './backchannel-logout.ts';
+import type { BackchannelLogout } from './backchannel-logout.ts';
 import { CLAIMS_OF_SCOPE, OPENID_SCOPES } from './claims.ts';
 import { assertClientAssertion } from './client-assertion.ts';
 import { cookieName } from './cookie-name.ts';
-import { carryEpoch, vouchedIn } from './epoch.ts';
-import { issueAudienceAsArray } from './id-token-audience.ts';
-import { mergeWrites } from './merging.ts';
+import { vouchedIn } from './epoch.ts';
 import { keepOfflineAccess } from './offline-access.ts';
+import { PATCHES } from './patches.ts';
 import { type ConsentPolicy, createPrompts } from './prompts.ts';
-import { shareSuccessors, type UsedRefreshToken } from './refresh-tokens.ts';
+import {
+  ACR_FEDERATED,
+  ACR_PASSWORD,
+  ACR_SSO,
+  CONSOLE_CALLBACK,
+  CONSOLE_CLIENT_ID,
+  LIFETIME,
+  ROUTES,
+  TEST_RUN_CALLBACK,
+} from './protocol.ts';
+import type { UsedRefreshToken } from './refresh-tokens.ts';
 import { sessionCookieOf } from './session-cookie.ts';
-import { registerTokenExchange } from './token-exchange.ts';
-
-const MINUTE = 60;
-const HOUR = 60 * MINUTE;
-const DAY = 24 * HOUR;
-
-/** Lifetimes in seconds. */
-export const LIFETIME = {
-  accessToken: HOUR,
-  /** Of what somebody began who has not signed in. */
-  anonymous: 20 * MINUTE,
-  authorizationCode: MINUTE,
-  idToken: HOUR,
-  interaction: HOUR,
-  pushedRequest: MINUTE,
-  sessionIdle: 3 * DAY,
-  sessionAbsolute: 30 * DAY,
-  refreshTokenIdle: 14 * DAY,
-  refreshTokenAbsolute: 90 * DAY,
-} as const;
-
-/** Authentication context of a password sign-in, in `acr` (OIDC Core §2). */
-export const ACR_PASSWORD = 'urn:latchkey:acr:password';
-
-/** The same of a sign-in at an identity provider, whatever that one asked for. */
-export const ACR_FEDERATED = 'urn:latchkey:acr:federated';
-
-/** Authentication context of a sign-in by a partner's word. */
-export const ACR_SSO = 'urn:latchkey:acr:sso';
-export const AMR_SSO = 'sso';
-
-/** The engine's client for our own pages: signing in to them runs an ordinary authorization request. */
-export const CONSOLE_CLIENT_ID = 'latchkey-console';
-
-/** Where a sign-in to our own pages ends. */
-export const CONSOLE_CALLBACK = '/account/callback';
-
-export const ROUTES = {
-  authorization: '/identity/authorize',
-  end_session: '/identity/logout',
-  introspection: '/identity/introspect',
-  jwks: '/identity/jwks',
-  pushed_authorization_request: '/identity/par',
-  revocation: '/identity/revoke',
-  token: '/identity/token',
-  userinfo: '/identity/userinfo',
-} as const;
-
-/** What scripts of apps call from a browser. */
-export const BROWSER_ROUTES: readonly string[] = [ROUTES.token, ROUTES.userinfo, ROUTES.revocation, ROUTES.jwks];
-
-/** Where the answer comes to when an administrator tries an app. No redirect URI of any app: only the test run that is open gets one there. */
-export const TEST_RUN_CALLBACK = '/admin/apps/try/callback';
-
-/** The cookie of ours by which a browser is known in which people signed in before. */
-export const browserCookieOf = (issuer: string) =>
-  cookieName(issuer, issuer.startsWith('https:') ? '__Host-latchkey-browser' : 'latchkey-browser');
 
 /** What the engine shows people; the pages themselves are not its business. */
 export interface EnginePages {
@@ -260,17 +212,7 @@ export function createProvider(given: ProviderOptions): Provider {
     },
   });
 
-  mergeWrites(provider);
-  shareSuccessors(provider, options.useRefreshToken);
-  carryEpoch(provider);
-  registerTokenExchange(provider, options.exchange);
-  compareSecretsAsDigests(provider, options.judgeSecret);
-  leaveRedirectUrisToRegistration(provider);
-  answerTestRuns(provider);
-  issueAudienceAsArray(provider);
-  nameIssuerInEveryAnswer(provider);
-  sendBackchannelLogouts(provider, options.sendLogout);
-  callForeignTokensInactive(provider);
+  for (const { apply } of PATCHES) apply(provider, options);
   return provider;
 }
 
@@ -356,43 +298,6 @@ function isShallow(value: unknown, levels: number): boolean {
   return levels > 0 && members.every(([name, member]) => name !== '__proto__' && isShallow(member, levels - 1));
 }
 
-/** The adapter hands the engine the digests of an app's secrets in place of a secret. */
-function compareSecretsAsDigests(provider: Provider, judgeSecret: JudgeSecret): void {
-  const { prototype } = provider.Client as unknown as {
-    prototype: { compareClientSecret(presented: string): Promise<boolean> };
-  };
-  prototype.compareClientSecret = async function (this: { clientId: string; clientSecret?: string }, presented) {
-    const { ip = '', state } = Provider.ctx ?? {};
-    if (state?.wrongSecret) return false;
-    const digests = this.clientSecret?.split(' ') ?? [];
-    return judgeSecret({ clientId: this.clientId, digests, presented, source: ip });
-  };
-}
-
-/**
- * What may be registered is decided when it is registered, by one rule (`clients/redirect-uri.ts`). The engine's own, which differs,
- * would refuse every request of an app that was taken.
- */
-function leaveRedirectUrisToRegistration(provider: Provider): void {
-  const { prototype } = (provider.Client as unknown as { Schema: { prototype: { redirectUris(): void } } }).Schema;
-  if (!('redirectUris' in prototype)) throw new Error('the engine has no check of redirect URIs');
-  prototype.redirectUris = () => {};
-}
-
-/**
- * An app that signs people in can be tried: its request may name our page, to the letter, beside its own. Whoever makes one is looked
- * at in `assertOwnTestRun`, also where an app has the page registered as its own.
- */
-function answerTestRuns(provider: Provider): void {
-  const callback = `${provider.issuer}${TEST_RUN_CALLBACK}`;
-  const { prototype } = provider.Client as unknown as { prototype: Client };
-  const { redirectUriAllowed } = prototype;
-  prototype.redirectUriAllowed = function (this: Client, uri) {
-    if (uri === callback) return this.clientId !== CONSOLE_CLIENT_ID && (this.redirectUris ?? []).length > 0;
-    return redirectUriAllowed.call(this, uri);
-  };
-}
-
 /**
  * Our own page gets the answer to the test run that somebody has open there, and no other. Asked again when the person has answered, who
  * may be another one by then.
@@ -408,20 +313,4 @@ async function assertOwnTestRun(
   const isOpen = await isTestRunOpen(oidc.session?.accountId ?? '', request);
   if (isOpen) return;
   throw new errors.AccessDenied('no test run of this app is open here'); // which our page, too, shows nobody else
-}
-
-/** The engine leaves `iss` out beside an ID token; our metadata promise it for every answer (RFC 9207 §2). */
-function nameIssuerInEveryAnswer(provider: Provider): void {
-  provider.on('authorization.success', (_ctx, answer) => {
-    if (answer) answer.iss = provider.issuer;
-  });
-}
-
-/** A JWT is no token of ours, which is not the fault of the API that was sent one and asks (RFC 7662 §2.2). */
-function callForeignTokensInactive(provider: Provider): void {
-  provider.on('introspection.error', (ctx, { error }) => {
-    if (error !== 'unsupported_token_type') return;
-    ctx.status = 200;
-    ctx.body = { active: false };
-  });
 }

@@ -8,7 +8,7 @@ import { hash } from 'node:crypto';
 import { isDeepStrictEqual } from 'node:util';
 import type { AdapterPayload } from 'oidc-provider';
 import type { Json, Storage } from '../storage/storage.ts';
-import { accountGroup, sessionGroup } from './groups.ts';
+import { accountGroup, sessionGroup } from './records.ts';
 
 /** Seconds for which an id that was replaced is still good: requests of other tabs are on their way with it. */
 const REPLACED_FOR = 60;

@@ -9,8 +9,8 @@ import { AppError, ignoreNotFound } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { entriesOf, eraseGrant, eraseGroup, eraseOfAccount } from './erasing.ts';
-import { accountGroup, clientGroup, sessionGroup } from './groups.ts';
 import type { LogoutNotice, LogoutNotices } from './logout-notices.ts';
+import { accountGroup, clientGroup, sessionGroup } from './records.ts';
 import { type SessionPayload, type SessionRecords, uidOfKey } from './session-records.ts';
 
 /** Seconds; a visit is written down at most this often. */

@@ -5,7 +5,7 @@ import { basicCredentials, tokenOf } from '../http/authorization.ts';
 import { refuseCredential } from '../http/credential-errors.ts';
 import { form } from '../http/form.ts';
 import type { Form } from './form-request-routes.ts';
-import { ROUTES } from './provider.ts';
+import { ROUTES } from './protocol.ts';
 
 /** What many clients send and the engine does not read, put as it reads it. */
 export function spellingRoutes({ issuer, clients }: { issuer: string; clients: Pick<Clients, 'findActive'> }): Router {

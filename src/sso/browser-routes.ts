@@ -20,7 +20,7 @@ import { nameBrowser } from '../oidc/beginning.ts';
 import type { Consents } from '../oidc/consents.ts';
 import { type Form, queryOf } from '../oidc/form-request-routes.ts';
 import type { Answer, AuthorizeInline } from '../oidc/inline-authorization.ts';
-import { ACR_SSO, AMR_SSO, CONSOLE_CLIENT_ID, ROUTES } from '../oidc/provider.ts';
+import { ACR_SSO, AMR_SSO, CONSOLE_CLIENT_ID, ROUTES } from '../oidc/protocol.ts';
 import type { Sessions } from '../oidc/sessions.ts';
 import { nextWithin } from './next.ts';
 import type { SignIn, SsoSignIn } from './sso-sign-in.ts';

@@ -2,8 +2,8 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { type CryptoKey, exportJWK, generateKeyPair, SignJWT } from 'jose';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import {
   fixtures,
   onEachEngine,
@@ -20,7 +20,7 @@ onEachEngine((openStore) => {
   describe('an attacker who goes to another server of the same store', function () {
     this.timeout(30_000);
     let store: TestStore;
-    let directory: Directory;
+    let directory: Core;
     let made: Pick<TestApp, 'client' | 'person'>;
     let processes: TestProcess[] = [];
     let issuer: string;
@@ -38,7 +38,7 @@ onEachEngine((openStore) => {
       const first = await startProcess(store, { LOG_LEVEL: 'trace' });
       issuer = first.url;
       speakTo(first, await another());
-      directory = await openDirectory(readConfig({ ISSUER: issuer, STORE_URL: store.storeUrl, SECRET_KEY }));
+      directory = await openCore(readConfig({ ISSUER: issuer, STORE_URL: store.storeUrl, SECRET_KEY }));
       made = fixtures(directory);
       web = await made.client({ trusted: true });
       person = await made.person();

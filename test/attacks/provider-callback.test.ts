@@ -4,8 +4,8 @@ import { join } from 'node:path';
 import { expect } from 'chai';
 import { generateKeyPair, type JWTPayload, SignJWT } from 'jose';
 import type { FakePerson } from '../../examples/fake-providers/fake-provider.ts';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import {
   fixtures,
   onEachEngine,
@@ -33,7 +33,7 @@ onEachEngine((openStore) => {
   describe('an answer of an identity provider', function () {
     this.timeout(20_000);
     let store: TestStore;
-    let directory: Directory;
+    let directory: Core;
     let providers: Providers;
     let processes: TestProcess[];
     let issuer: string;
@@ -45,7 +45,7 @@ onEachEngine((openStore) => {
       const first = await startProcess(store, settings);
       issuer = first.url;
       processes = [first, await startProcess(store, { ...settings, ISSUER: issuer })];
-      directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+      directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
       ({ person } = fixtures(directory));
       await providers.register(directory);
     });

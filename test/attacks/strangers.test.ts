@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto';
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
-import { openDirectory } from '../../src/app.ts';
 import { wallClock } from '../../src/clock.ts';
 import { readConfig } from '../../src/config.ts';
+import { openCore } from '../../src/core.ts';
 import { counterKey } from '../../src/throttle.ts';
 import { fixtures, onEachEngine, SECRET_KEY, startProcess, type TestClient, type TestStore } from '../support/app.ts';
 import { createBrowser } from '../support/browser.ts';
@@ -168,7 +168,7 @@ onEachEngine((openStore) => {
       const settings = { TRUSTED_PROXIES: '127.0.0.1/32' };
       const first = await startProcess(store, settings);
       const servers = [first, await startProcess(store, { ...settings, ISSUER: first.url })];
-      const directory = await openDirectory(readConfig({ ISSUER: first.url, STORE_URL: store.storeUrl, SECRET_KEY }));
+      const directory = await openCore(readConfig({ ISSUER: first.url, STORE_URL: store.storeUrl, SECRET_KEY }));
       try {
         const { id, redirectUri } = await fixtures(directory).client({});
         const query = { client_id: id, redirect_uri: redirectUri, response_type: 'code', scope: 'openid', state: 's' };

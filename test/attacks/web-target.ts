@@ -15,8 +15,9 @@ import { connect } from 'node:net';
 import { availableParallelism, loadavg } from 'node:os';
 import { expect } from 'chai';
 import { pino } from 'pino';
-import { createApp, openDirectory } from '../../src/app.ts';
+import { createApp } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { openCore } from '../../src/core.ts';
 import {
   fixtures,
   freePort,
@@ -86,7 +87,7 @@ export async function startTarget(store: TestStore, environment: NodeJS.ProcessE
     LOG_LEVEL: 'trace',
     ...environment,
   });
-  const directory = await openDirectory(config);
+  const directory = await openCore(config);
   const lines: string[] = [];
   const log = pino({ level: config.logLevel }, { write: (line) => lines.push(line) });
   const { app } = await createApp(directory, { config, log });

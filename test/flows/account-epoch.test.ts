@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import {
   onEachEngine,
   SECRET_KEY,
@@ -41,7 +41,7 @@ onEachEngine((openStore) => {
   let store: TestStore;
   let app: TestApp;
   /** The same store, seen by nobody whose writes are held or fail. */
-  let elsewhere: Directory;
+  let elsewhere: Core;
   let flows: Flows;
   let client: TestClient;
   let asking: TestClient;
@@ -50,7 +50,7 @@ onEachEngine((openStore) => {
   before(async () => {
     store = await openStore();
     app = await startApp(store);
-    elsewhere = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+    elsewhere = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
     flows = createFlows(app.issuer);
     client = await app.client({ trusted: true });
     asking = await app.client({ redirectUris: ['https://asking.example.com/callback'] });

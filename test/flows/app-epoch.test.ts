@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import { onEachEngine, SECRET_KEY, startApp, type TestApp, type TestStore } from '../support/app.ts';
 import { failWrites, holdWrite, nextKill } from '../support/faulty-writes.ts';
 import { createFlows, type Flows, OFFLINE } from '../support/flow.ts';
@@ -17,13 +17,13 @@ interface Credential {
 onEachEngine((openStore) => {
   let store: TestStore;
   let app: TestApp;
-  let elsewhere: Directory;
+  let elsewhere: Core;
   let flows: Flows;
 
   before(async () => {
     store = await openStore();
     app = await startApp(store);
-    elsewhere = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY, ISSUER: app.issuer }));
+    elsewhere = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY, ISSUER: app.issuer }));
     flows = createFlows(app.issuer);
   });
   after(async () => {
@@ -93,19 +93,18 @@ onEachEngine((openStore) => {
     },
   };
 
-  const acts: Record<string, { run(directory: Directory, client: Partner): Promise<unknown>; again: typeof restore }> =
-    {
-      'is disabled': {
-        run: ({ clients }, { id }) => clients.disable(id),
-        again: ({ clients }, { id }) => clients.enable(id),
-      },
-      'loses the right to sign people in': {
-        run: ({ clients }, { id }) => clients.update(id, { sso: undefined }),
-        again: restore,
-      },
-    };
+  const acts: Record<string, { run(directory: Core, client: Partner): Promise<unknown>; again: typeof restore }> = {
+    'is disabled': {
+      run: ({ clients }, { id }) => clients.disable(id),
+      again: ({ clients }, { id }) => clients.enable(id),
+    },
+    'loses the right to sign people in': {
+      run: ({ clients }, { id }) => clients.update(id, { sso: undefined }),
+      again: restore,
+    },
+  };
 
-  async function restore({ clients }: Directory, { id, record }: Partner): Promise<unknown> {
+  async function restore({ clients }: Core, { id, record }: Partner): Promise<unknown> {
     return clients.update(id, { sso: record.sso });
   }
 

@@ -1,8 +1,8 @@
 /** The clock of the machine is set: what has expired stays so, and people can still sign in. */
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { openCore } from '../../src/core.ts';
 import {
   embeddedStore,
   fixtures,
@@ -35,7 +35,7 @@ onEachEngine((openStore) => {
     });
 
     async function open() {
-      const directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+      const directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
       return { ...directory, ...fixtures(directory) };
     }
 
@@ -98,7 +98,7 @@ describe('when the clock of the machine is set, on the embedded store', () => {
   it('an hour ahead at one start and right at the next, a code and a token that were refused stay so', async function () {
     this.timeout(30_000);
     const store = await embeddedStore();
-    const directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+    const directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
     const person = await fixtures(directory).person();
     const client = await fixtures(directory).client({ trusted: true });
     const account = await directory.accounts.find(person.id);

@@ -4,8 +4,8 @@ import { text } from 'node:stream/consumers';
 import { mock } from 'node:test';
 import { expect } from 'chai';
 import { createLocalJWKSet, decodeProtectedHeader, type JSONWebKeySet, jwtVerify } from 'jose';
-import { openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { openCore } from '../../src/core.ts';
 import {
   onEachEngine,
   SECRET_KEY,
@@ -256,7 +256,7 @@ onEachEngine((openStore) => {
 
     it('are made once, by several processes that start at once on an empty store', async () => {
       const empty = await openStore();
-      const openEmpty = () => openDirectory(readConfig({ STORE_URL: empty.storeUrl, SECRET_KEY }));
+      const openEmpty = () => openCore(readConfig({ STORE_URL: empty.storeUrl, SECRET_KEY }));
       const directories = await Promise.all([openEmpty(), openEmpty(), openEmpty()]);
       const sets = await Promise.all(directories.map(({ signingKeys }) => signingKeys.load()));
       expect(new Set(sets.map(({ keys }) => keys.map(({ kid }) => kid).join())).size).to.equal(1);
@@ -283,7 +283,7 @@ onEachEngine((openStore) => {
     }).timeout(20_000);
 
     it('rotated by two processes at once make one new generation', async () => {
-      const second = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+      const second = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
       const { length } = (await published()).keys;
       const rotated = await Promise.all([app.directory.signingKeys.rotate(), second.signingKeys.rotate()]);
       await second.storage.close();

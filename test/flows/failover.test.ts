@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { openCore } from '../../src/core.ts';
 import { fixtures, SECRET_KEY, startProcess, type TestClient, type TestProcess } from '../support/app.ts';
 import { createFlows, type Flows, type Redirected } from '../support/flow.ts';
 import { type RedisGroup, startRedisSentinel } from '../support/redis.ts';
@@ -17,7 +17,7 @@ describe('when the master of Redis is killed while its replica is stuck', () => 
   before(async function start() {
     this.timeout(40_000);
     group = await startRedisSentinel();
-    const directory = await openDirectory(readConfig({ STORE_URL: group.url, SECRET_KEY }));
+    const directory = await openCore(readConfig({ STORE_URL: group.url, SECRET_KEY }));
     person = await fixtures(directory).person();
     client = await fixtures(directory).client({ trusted: true });
     await directory.storage.close();

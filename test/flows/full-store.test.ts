@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { openCore } from '../../src/core.ts';
 import {
   fixtures,
   freePort,
@@ -99,7 +99,7 @@ for (const [name, open] of STORES) {
       this.timeout(30_000);
       store = await open();
       if (!store) return this.skip();
-      const directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+      const directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
       const person = await fixtures(directory).person();
       client = await fixtures(directory).client();
       trusted = await fixtures(directory).client({ trusted: true });

@@ -6,8 +6,8 @@ import { text } from 'node:stream/consumers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { decodeJwt } from 'jose';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import {
   fixtures,
   onEachEngine,
@@ -27,7 +27,7 @@ const ROUNDS = 4;
 
 onEachEngine((openStore) => {
   let store: TestStore;
-  let directory: Directory;
+  let directory: Core;
   let made: ReturnType<typeof fixtures>;
   let processes: TestProcess[];
   let flows: Flows;
@@ -37,7 +37,7 @@ onEachEngine((openStore) => {
 
   before(async () => {
     [store, listener] = await Promise.all([openStore(), startListener()]);
-    directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+    directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
     made = fixtures(directory);
     const reachable = { OUTBOUND_ALLOW: '127.0.0.0/8' };
     const one = await startProcess(store, reachable);

@@ -3,8 +3,8 @@ import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { createLocalJWKSet, type JSONWebKeySet, jwtVerify } from 'jose';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import { cookieName } from '../../src/oidc/cookie-name.ts';
 import {
   fixtures,
@@ -22,7 +22,7 @@ import { shell } from '../support/shell.ts';
 
 onEachEngine((openStore) => {
   let store: TestStore;
-  let directory: Directory;
+  let directory: Core;
   let server: TestProcess;
   let issuer: string;
   let flows: Flows;
@@ -31,7 +31,7 @@ onEachEngine((openStore) => {
 
   before(async () => {
     store = await openStore();
-    directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+    directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
     server = await startProcess(store, { LOG_LEVEL: 'trace' });
     issuer = server.url;
     flows = createFlows(issuer);

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { openCore } from '../../src/core.ts';
 import {
   onEachEngine,
   PASSWORD,
@@ -30,7 +30,7 @@ onEachEngine((openStore) => {
     return createBrowser(issuer, origin).submit('/setup', fields);
   }
 
-  const openAgain = () => openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+  const openAgain = () => openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
 
   async function administrators(): Promise<string[]> {
     const { accounts, storage } = await openAgain();

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import {
   fixtures,
   onEachEngine,
@@ -17,7 +17,7 @@ const PARALLEL = 20;
 
 onEachEngine((openStore) => {
   let store: TestStore;
-  let directory: Directory;
+  let directory: Core;
   let processes: TestProcess[];
   /** The same product through each of two processes. */
   let flows: Flows[];
@@ -27,7 +27,7 @@ onEachEngine((openStore) => {
 
   before(async () => {
     store = await openStore();
-    directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+    directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
     const one = await startProcess(store);
     processes = [one, await startProcess(store, { ISSUER: one.url })];
     flows = processes.map(({ url }) => createFlows(one.url, url));

@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import { fixtures, onEachEngine, SECRET_KEY, startProcess, type TestProcess, type TestStore } from '../support/app.ts';
 import { createBrowser } from '../support/browser.ts';
 import { createFlows, fragmentOf } from '../support/flow.ts';
@@ -15,14 +15,14 @@ onEachEngine((openStore) => {
   describe('two servers that partners’ users arrive at', function () {
     this.timeout(30_000);
     let store: TestStore;
-    let directory: Directory;
+    let directory: Core;
     let processes: TestProcess[];
     let issuer: string;
     let partner: Partner;
 
     before(async () => {
       store = await openStore();
-      directory = await openDirectory(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
+      directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
       const first = await startProcess(store);
       issuer = first.url;
       processes = [first, await startProcess(store, { ISSUER: issuer })];

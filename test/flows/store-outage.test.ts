@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { openCore } from '../../src/core.ts';
 import { createSecretToken } from '../../src/secrets/secret-token.ts';
 import { fixtures, SECRET_KEY, startProcess, type TestClient, type TestProcess } from '../support/app.ts';
 import type { Browser } from '../support/browser.ts';
@@ -20,7 +20,7 @@ describe('while Redis', () => {
 
   before(async () => {
     redis = await startRedis();
-    const directory = await openDirectory(readConfig({ STORE_URL: redis.url, SECRET_KEY }));
+    const directory = await openCore(readConfig({ STORE_URL: redis.url, SECRET_KEY }));
     server = await startProcess({ storeUrl: redis.url, directory: redis.directory, remove: () => redis.stop() });
     flows = createFlows(server.url);
     person = await fixtures(directory).person();

@@ -1,16 +1,16 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
-import { type Directory, openDirectory } from '../../src/app.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import { embeddedStore, SECRET_KEY } from '../support/app.ts';
 import { type RedisServer, startRedis } from '../support/redis.ts';
 
 describe('counting what was taken away', () => {
   let redis: RedisServer;
-  const opened: Directory[] = [];
+  const opened: Core[] = [];
 
   const open = async (storeUrl: string) => {
-    const directory = await openDirectory(readConfig({ STORE_URL: storeUrl, SECRET_KEY }));
+    const directory = await openCore(readConfig({ STORE_URL: storeUrl, SECRET_KEY }));
     opened.push(directory);
     return directory;
   };
@@ -30,7 +30,7 @@ describe('counting what was taken away', () => {
       this.timeout(60_000);
       const store = await openStore();
       const directories = await Promise.all([1, 2, 3, 4].map(() => open(store.storeUrl)));
-      const [first] = directories as [Directory];
+      const [first] = directories as [Core];
       const keys = Array.from({ length: 4_000 }, (_, n) => `AccessToken:${n}`);
       for (let from = 0; from < keys.length; from += 500)
         await Promise.all(keys.slice(from, from + 500).map((key) => first.storage.insert(key, 1)));

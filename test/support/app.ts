@@ -12,10 +12,11 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import type { NewAccount } from '../../src/accounts/accounts.ts';
-import { createApp, type Directory, openDirectory } from '../../src/app.ts';
+import { createApp } from '../../src/app.ts';
 import type { Client } from '../../src/clients/client.ts';
 import type { NewClient } from '../../src/clients/clients.ts';
 import { readConfig } from '../../src/config.ts';
+import { type Core, openCore } from '../../src/core.ts';
 import { startRedis } from './redis.ts';
 
 export const PASSWORD = 'correct horse battery staple';
@@ -46,7 +47,7 @@ async function redisStore(): Promise<TestStore> {
 
 export interface TestApp {
   issuer: string;
-  directory: Directory;
+  directory: Core;
   /** An active account with `PASSWORD`. */
   person(account?: Partial<NewAccount>): Promise<{ id: string; email: string; password: string }>;
   /** An app with one redirect URI. */
@@ -78,7 +79,7 @@ function settings(store: TestStore, port: number, environment: NodeJS.ProcessEnv
 export async function startApp(store: TestStore, environment: NodeJS.ProcessEnv = {}): Promise<TestApp> {
   const port = await freePort();
   const config = readConfig(settings(store, port, environment));
-  const directory = await openDirectory(config);
+  const directory = await openCore(config);
   const { app, background } = await createApp(directory, { config, log: pino({ level: config.logLevel }) });
   const server = createServer(app.callback());
   server.listen(port, '127.0.0.1');
@@ -99,7 +100,7 @@ export async function startApp(store: TestStore, environment: NodeJS.ProcessEnv 
 }
 
 /** What a suite needs to exist, made through the product's own parts. */
-export function fixtures({ accounts, clients }: Directory): Pick<TestApp, 'person' | 'client'> {
+export function fixtures({ accounts, clients }: Core): Pick<TestApp, 'person' | 'client'> {
   let count = 0;
   return {
     async person(account = {}) {

@@ -4,7 +4,7 @@ import type { FakePerson } from '../../examples/fake-providers/fake-provider.ts'
 import { type FakeGitHub, startFakeGitHub } from '../../examples/fake-providers/github.ts';
 import { type FakeGitLab, startFakeGitLab } from '../../examples/fake-providers/gitlab.ts';
 import { type FakeOpenId, startFakeOpenId } from '../../examples/fake-providers/openid.ts';
-import type { Directory } from '../../src/app.ts';
+import type { Core } from '../../src/core.ts';
 import { fixtures, type TestClient } from './app.ts';
 
 /** Lets the server reach the fakes. */
@@ -30,7 +30,7 @@ export interface Fakes {
   openid: FakeOpenId;
   kinds: Record<string, Kind>;
   /** Registers the four, under their names and, for what GitHub calls another app, `github-other`. */
-  register(directory: Directory): Promise<void>;
+  register(directory: Core): Promise<void>;
   close(): Promise<void>;
 }
 
@@ -96,7 +96,7 @@ export interface ExchangingApp extends TestClient {
 }
 
 /** An app with an app token for each identity provider, under one id at all of them. */
-export async function exchangingApp(directory: Directory, providerClientId = OWN): Promise<ExchangingApp> {
+export async function exchangingApp(directory: Core, providerClientId = OWN): Promise<ExchangingApp> {
   const client = await fixtures(directory).client({ name: 'Server app', permissions: ['tokens'] });
   const tokens: ExchangingApp['tokens'] = {};
   const github = providerClientId === OTHER ? 'github-other' : 'github';
@@ -115,7 +115,7 @@ export function fakePerson(person: Partial<FakePerson> = {}): FakePerson {
 }
 
 /** An account of that person, linked to every provider. */
-export async function linkedAccount(directory: Directory, person: FakePerson, account = {}): Promise<{ id: string }> {
+export async function linkedAccount(directory: Core, person: FakePerson, account = {}): Promise<{ id: string }> {
   const { id } = await fixtures(directory).person(account);
   for (const identityProviderId of ['github', 'github-other', 'gitlab', 'google', 'openid'])
     await directory.links.add({ identityProviderId, subject: person.subject, accountId: id });

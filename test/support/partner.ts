@@ -1,7 +1,8 @@
 /** An app that signs people in by its word, what its server sends, and what its user's browser does. */
-import type { Directory } from '../../src/app.ts';
+
 import type { NewClient } from '../../src/clients/clients.ts';
 import type { SsoPolicy } from '../../src/clients/sso-policy.ts';
+import type { Core } from '../../src/core.ts';
 import { fixtures, type TestClient } from './app.ts';
 import type { Browser, Landing } from './browser.ts';
 import { formOf } from './flow.ts';
@@ -17,7 +18,7 @@ export interface PartnerOptions extends Partial<NewClient> {
 }
 
 /** The app, with an organization of its own unless it is given one. Its permissions must exist. */
-export async function partnerApp(directory: Directory, { sso, organizationId, ...client }: PartnerOptions = {}) {
+export async function partnerApp(directory: Core, { sso, organizationId, ...client }: PartnerOptions = {}) {
   const organization = organizationId ?? (await directory.organizations.create({ name: 'Acme' })).id;
   const { permissions = [] } = client;
   const made = await fixtures(directory).client({ name: 'Acme Portal', ...client });

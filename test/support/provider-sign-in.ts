@@ -4,7 +4,7 @@ import type { FakePerson } from '../../examples/fake-providers/fake-provider.ts'
 import { type FakeGitHub, startFakeGitHub } from '../../examples/fake-providers/github.ts';
 import { type FakeGitLab, startFakeGitLab } from '../../examples/fake-providers/gitlab.ts';
 import { type FakeOpenId, startFakeOpenId } from '../../examples/fake-providers/openid.ts';
-import type { Directory } from '../../src/app.ts';
+import type { Core } from '../../src/core.ts';
 import type { Browser, Landing } from './browser.ts';
 
 const OWN = { clientId: 'latchkey-there', clientSecret: 'secret of latchkey there' };
@@ -17,7 +17,7 @@ export interface Providers {
   google: FakeOpenId;
   openid: FakeOpenId;
   /** Registers the four under their names, for signing in. */
-  register(directory: Directory): Promise<void>;
+  register(directory: Core): Promise<void>;
   /** A person whom all four know. */
   somebody(person?: Partial<FakePerson>): FakePerson;
   close(): Promise<void>;

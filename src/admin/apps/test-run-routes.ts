@@ -9,7 +9,7 @@ import { keptIn, type Visitor } from '../../console/pages.ts';
 import { AppError } from '../../errors.ts';
 import { form } from '../../http/form.ts';
 import { parseInput } from '../../input.ts';
-import { ROUTES, TEST_RUN_CALLBACK } from '../../oidc/provider.ts';
+import { ROUTES, TEST_RUN_CALLBACK } from '../../oidc/protocol.ts';
 import type { Choices } from '../choices.ts';
 import { type AdminConsole, actorOf } from '../pages.ts';
 import { shortened, type TestRunError, type TestRunner } from './test-runner.ts';

@@ -7,7 +7,7 @@ import { z } from 'zod';
 import type { Client } from '../../clients/client.ts';
 import type { InProcess, InProcessRequest } from '../../http/in-process.ts';
 import type { EndAccessToken } from '../../oidc/end-access-token.ts';
-import { ROUTES } from '../../oidc/provider.ts';
+import { ROUTES } from '../../oidc/protocol.ts';
 import { type Parameters, type TestRun, tokenRequest } from './test-runs.ts';
 
 /** Errors are told in the words of RFC 6749 §4.1.2.1 and §5.2. */

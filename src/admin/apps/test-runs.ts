@@ -5,7 +5,7 @@
 import { hash, randomBytes, randomUUID } from 'node:crypto';
 import { z } from 'zod';
 import type { Client } from '../../clients/client.ts';
-import { TEST_RUN_CALLBACK } from '../../oidc/provider.ts';
+import { TEST_RUN_CALLBACK } from '../../oidc/protocol.ts';
 import { collection } from '../../storage/collection.ts';
 import type { Storage } from '../../storage/storage.ts';
 
