@@ -39,7 +39,7 @@ export interface Counted {
   key?: string;
 }
 
-interface Refundable {
+export interface Refundable {
   /** Gives it back, when what was done turned out to be nothing that needs limiting. Without effect after its window. */
   refund(): Promise<void>;
 }
@@ -252,6 +252,16 @@ export function createThrottle({ storage, now }: { storage: Storage; now: () => 
     },
   };
   return throttle;
+}
+
+/** Does what has been counted. What fails limits nobody: it gives back what it used, as far as the store can be reached. */
+export async function refundIfFailed<T>(used: Refundable, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    await used.refund().catch(() => undefined);
+    throw error;
+  }
 }
 
 async function refundAll(used: readonly Refundable[]): Promise<void> {

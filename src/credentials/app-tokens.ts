@@ -116,11 +116,13 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
       const { clientId } = record;
       const all = await Array.fromAsync(tokens.all(groupOf(clientId)));
       const there = { count: all.filter(isUnrevoked).length, ids: new Set(all.map(({ id }) => id)) };
-      if (!(await takePlace({ name: groupOf(clientId), id: record.id, most: MOST_TOKENS, there })))
-        throw new AppError('conflict', 'there are too many app tokens; revoke some first');
-      // Before the token rather than after it: a token without its event must not exist.
-      await audit.record({ ...origin, type: 'token_created', clientId, detail: { app_token: record.id } });
-      await tokens.insert(record.digest, record, { groups: [groupOf(clientId)] });
+      const place = await takePlace({ name: groupOf(clientId), id: record.id, most: MOST_TOKENS, there });
+      if (!place) throw new AppError('conflict', 'there are too many app tokens; revoke some first');
+      await place.fill(async () => {
+        // Before the token rather than after it: a token without its event must not exist.
+        await audit.record({ ...origin, type: 'token_created', clientId, detail: { app_token: record.id } });
+        await tokens.insert(record.digest, record, { groups: [groupOf(clientId)] });
+      });
       return { token, record };
     },
 

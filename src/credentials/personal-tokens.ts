@@ -12,7 +12,7 @@ import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { createSecretToken, digestOf, prefixOf } from '../secrets/secret-token.ts';
 import { collection } from '../storage/collection.ts';
-import { createPlaces } from '../storage/places.ts';
+import { createPlaces, type Place } from '../storage/places.ts';
 import type { Storage } from '../storage/storage.ts';
 import { type ListedToken, PersonalToken, TokenUse } from './personal-token.ts';
 
@@ -114,12 +114,13 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
   const unrevoked = async (accountId: string) => (await allOf(accountId)).filter(isUnrevoked);
 
   /** @throws {AppError} `conflict` when there are too many. */
-  async function refuseTooMany({ id, accountId }: PersonalToken, most: number): Promise<void> {
+  async function placeFor({ id, accountId }: PersonalToken, most: number): Promise<Place> {
     const all = await allOf(accountId);
     const account = await findAccount(accountId);
     const there = { count: account ? standing(account, all).length : 0, ids: new Set(all.map((token) => token.id)) };
-    if (await takePlace({ name: personalTokenGroup(accountId), id, most, there })) return;
-    throw new AppError('conflict', 'there are too many tokens; revoke some first');
+    const place = await takePlace({ name: personalTokenGroup(accountId), id, most, there });
+    if (!place) throw new AppError('conflict', 'there are too many tokens; revoke some first');
+    return place;
   }
 
   /** Those that no act has ended which ends them all. */
@@ -163,6 +164,13 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     });
   }
 
+  /** An exchange that failed: what cannot be undone now is at worst a token whose secret nobody has. */
+  async function undoExchange(made: PersonalToken, replaced: PersonalToken | undefined): Promise<void> {
+    const restore = ({ replacedUntil: _, ...token }: PersonalToken) => token;
+    const old = replaced && tokens.update(replaced.digest, restore);
+    await Promise.allSettled([old, tokens.delete(made.digest), digests.delete(made.id)]);
+  }
+
   async function findOwn(accountId: string, id: string): Promise<PersonalToken> {
     const digest = z.uuid().safeParse(id).success ? await digests.get(id) : undefined;
     const token = digest === undefined ? undefined : await tokens.get(digest);
@@ -192,16 +200,14 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
         now: now(),
         expiresIn,
       });
-      await refuseTooMany(made.record, MOST_TOKENS);
-      // Before the token rather than after it: a token that nobody was told of must not exist.
-      await audit.record({
-        ...origin,
-        type: 'token_created',
-        accountId: account.id,
-        detail: { token: made.record.id },
+      const place = await placeFor(made.record, MOST_TOKENS);
+      await place.fill(async () => {
+        // Before the token rather than after it: a token that nobody was told of must not exist.
+        const detail = { token: made.record.id };
+        await audit.record({ ...origin, type: 'token_created', accountId: account.id, detail });
+        await notify({ kind: 'token_created', token: made.record, at: now(), origin });
+        await write(made.record);
       });
-      await notify({ kind: 'token_created', token: made.record, at: now(), origin });
-      await write(made.record);
       return made;
     },
 
@@ -231,24 +237,28 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       if (!Number.isInteger(overlap) || overlap < 0 || overlap > LONGEST_OVERLAP)
         throw invalid('overlap', 'must be 0 to 86400 seconds');
       const old = await findOwn(accountId, id);
-      // What was exchanged away is still listed for a while, and makes none of the others impossible.
-      await refuseTooMany({ ...old, id: randomUUID() }, 2 * MOST_TOKENS);
-      // Taken first: of two exchanges at once one counts.
+      if (!isCurrent(old, now())) throw exchangedAlready();
       const until = now() + overlap;
-      const replaced = await tokens.update(old.digest, (token) =>
-        isCurrent(token, now()) ? { ...token, replacedUntil: until } : undefined,
-      );
-      if (!replaced) throw new AppError('conflict', 'this token has expired, was revoked or was exchanged already');
       const lifetime = old.expiresAt === undefined ? null : old.expiresAt - old.createdAt;
       const made = make({ ...old, epoch, now: now(), expiresIn: lifetime, familyId: old.familyId });
-      await audit.record({
-        ...origin,
-        type: 'token_created',
-        accountId,
-        detail: { token: made.record.id, replaces: id },
-      });
-      await notify({ kind: 'token_created', token: made.record, at: now(), origin });
-      await write(made.record);
+      // What was exchanged away is still listed for a while, and makes none of the others impossible.
+      const place = await placeFor(made.record, 2 * MOST_TOKENS);
+      // The new one first: whatever fails before the old one ends leaves that as it was, and of the new one nobody has the secret.
+      await place.fill(() => write(made.record));
+      let replaced: PersonalToken | undefined;
+      try {
+        // Of two exchanges at once one counts.
+        replaced = await tokens.update(old.digest, (token) =>
+          isCurrent(token, now()) ? { ...token, replacedUntil: until } : undefined,
+        );
+        if (!replaced) throw exchangedAlready();
+        const detail = { token: made.record.id, replaces: id };
+        await audit.record({ ...origin, type: 'token_created', accountId, detail });
+        await notify({ kind: 'token_created', token: made.record, at: now(), origin });
+      } catch (error) {
+        await undoExchange(made.record, replaced);
+        throw error;
+      }
       return made;
     },
 
@@ -327,6 +337,10 @@ function make({ accountId, epoch, description, scope, now, expiresIn, familyId }
     ...(expiresIn === null ? {} : { expiresAt: now + expiresIn }),
   };
   return { token, record };
+}
+
+function exchangedAlready(): AppError {
+  return new AppError('conflict', 'this token has expired, was revoked or was exchanged already');
 }
 
 function isCurrent({ revokedAt, replacedUntil, expiresAt }: PersonalToken, now: number): boolean {

@@ -9,7 +9,7 @@ import type { Outbound } from '../outbound/outbound.ts';
 import type { Sealing } from '../secrets/sealing.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
-import type { Rule, Throttle } from '../throttle.ts';
+import { type Rule, refundIfFailed, type Throttle } from '../throttle.ts';
 import { createCodeFlows } from './code-flows.ts';
 import { type IdentityProvider, isForSignIn, nameOf } from './identity-provider.ts';
 import type { IdentityProviders } from './identity-providers.ts';
@@ -175,10 +175,10 @@ export function createUpstreamSignIn(options: UpstreamSignInOptions): UpstreamSi
       const url = await flows.authorizationUrl(provider, wanted).catch((error) => {
         throw unavailableIn(error) ?? error;
       });
-      await throttle.consume(UNANSWERED, { key: boundTo });
+      const place = await throttle.consume(UNANSWERED, { key: boundTo });
       const begun = { identityProviderId: provider.id, nonce, verifier, askAgain, startedAt: now() };
       const attempt = { ...begun, boundTo: keyOf(boundTo), returnTo: await sealing.seal(returnTo) };
-      await attempts.insert(keyOf(state), attempt, { ttl: LIFETIME, once: true });
+      await refundIfFailed(place, () => attempts.insert(keyOf(state), attempt, { ttl: LIFETIME, once: true }));
       return url.href;
     },
 

@@ -5,7 +5,7 @@
 import type { Logger } from 'pino';
 import type { Audit } from '../audit.ts';
 import { AppError } from '../errors.ts';
-import type { Rule, Throttle } from '../throttle.ts';
+import { type Consumption, type Rule, refundIfFailed, type Throttle } from '../throttle.ts';
 import type { Deliver, Outcome } from './delivery.ts';
 import type { Compose, Message, ToCompose } from './message.ts';
 import type { Notice } from './notice.ts';
@@ -91,21 +91,18 @@ export function createMail({ queue, compose, deliver, throttle, audit, now, log 
     return attempted;
   }
 
-  /** False when the limit has been reached. */
-  function hasRoom(rule: Rule, key: string): Promise<boolean> {
-    return throttle.consume(rule, { key }).then(
-      () => true,
-      (error) => {
-        if (error instanceof AppError && error.code === 'too_many_requests') return false;
-        throw error;
-      },
-    );
+  /** Undefined when the limit has been reached. */
+  function roomFor(rule: Rule, key: string): Promise<Consumption | undefined> {
+    return throttle.consume(rule, { key }).catch((error) => {
+      if (error instanceof AppError && error.code === 'too_many_requests') return undefined;
+      throw error;
+    });
   }
 
   async function drop({ notice: { kind }, accountId }: ToCompose, { to, subject }: Message, why: Dropped) {
     if (why === 'queue') log.error({ to, subject }, 'a mail was not sent: the queue is full');
     else log.warn({ to, subject }, 'a mail was not sent: its mailbox got too many');
-    if (!(await hasRoom(PER_EVENT, `${to} ${kind}`))) return;
+    if (!(await roomFor(PER_EVENT, `${to} ${kind}`))) return;
     await audit.record({ type: 'mail_dropped', accountId, detail: { notice: kind, limit: why } });
   }
 
@@ -115,9 +112,9 @@ export function createMail({ queue, compose, deliver, throttle, audit, now, log 
       const { kind } = request.notice;
       const urgent = OF_SECURITY.has(kind);
       const mailbox = message.to.toLowerCase();
-      if (!(await hasRoom(PER_MAILBOX, urgent ? `${mailbox} ${kind}` : mailbox)))
-        return drop(request, message, 'mailbox');
-      if (!(await queue.add(message, { urgent }))) return drop(request, message, 'queue');
+      const room = await roomFor(PER_MAILBOX, urgent ? `${mailbox} ${kind}` : mailbox);
+      if (!room) return drop(request, message, 'mailbox');
+      if (!(await refundIfFailed(room, () => queue.add(message, { urgent })))) return drop(request, message, 'queue');
       if (!stopped && underWay.size < 2 * PARALLEL) void begin(message.id);
     },
 

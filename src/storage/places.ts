@@ -19,14 +19,20 @@ export interface Wanted {
   there: { count: number; ids: ReadonlySet<string> };
 }
 
-/** Takes a place for what is then written. False when there is none left. */
-export type TakePlace = (wanted: Wanted) => Promise<boolean>;
+/** Takes a place for what is then written. Undefined when there is none left. */
+export type TakePlace = (wanted: Wanted) => Promise<Place | undefined>;
+
+export interface Place {
+  /** Writes what the place was taken for. When that fails, the place is free again at once, as far as the store can be reached. */
+  fill<T>(write: () => Promise<T>): Promise<T>;
+}
 
 export function createPlaces({ storage, now }: { storage: Storage; now: () => number }): TakePlace {
   return async function takePlace({ name, id, most, there }) {
     const at = now();
+    const key = `places:${name}`;
     const taken = await storage.update(
-      `places:${name}`,
+      key,
       (current) => {
         const coming = Taken.parse(current).filter(
           (one) => Math.abs(at - one.at) < ON_THEIR_WAY && !there.ids.has(one.id),
@@ -35,6 +41,17 @@ export function createPlaces({ storage, now }: { storage: Storage; now: () => nu
       },
       { ttl: ON_THEIR_WAY },
     );
-    return taken !== undefined;
+    if (taken === undefined) return undefined;
+    return {
+      async fill(write) {
+        try {
+          return await write();
+        } catch (error) {
+          const leave = (current: unknown) => Taken.parse(current).filter((one) => one.id !== id);
+          await storage.update(key, leave, { ttl: ON_THEIR_WAY }).catch(() => undefined);
+          throw error;
+        }
+      },
+    };
   };
 }

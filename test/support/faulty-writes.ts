@@ -1,4 +1,5 @@
 /** A store whose writes fail or wait, as those of a process that is killed, or overtaken by another one. */
+import { AppError } from '../../src/errors.ts';
 import type { Storage } from '../../src/storage/storage.ts';
 
 const WRITES = ['insert', 'put', 'update', 'take', 'delete'] as const;
@@ -26,6 +27,19 @@ export function failWrites(storage: Storage, { after }: { after: number }): () =
   return () => {
     restore();
     return failed;
+  };
+}
+
+/** One write fails, as when the store is out of reach for a moment. The answer ends that, and says whether it came to it. */
+export function failOneWrite(storage: Storage, { after }: { after: number }): () => boolean {
+  let done = 0;
+  const restore = changeWrites(storage, async (write) => {
+    if (done++ === after) throw new AppError('temporarily_unavailable', 'the store is out of reach');
+    return write();
+  });
+  return () => {
+    restore();
+    return done > after;
   };
 }
 
