@@ -243,22 +243,24 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
       const made = make({ ...old, epoch, now: now(), expiresIn: lifetime, familyId: old.familyId });
       // What was exchanged away is still listed for a while, and makes none of the others impossible.
       const place = await placeFor(made.record, 2 * MOST_TOKENS);
-      // The new one first: whatever fails before the old one ends leaves that as it was, and of the new one nobody has the secret.
-      await place.fill(() => write(made.record));
-      let replaced: PersonalToken | undefined;
-      try {
-        // Of two exchanges at once one counts.
-        replaced = await tokens.update(old.digest, (token) =>
-          isCurrent(token, now()) ? { ...token, replacedUntil: until } : undefined,
-        );
-        if (!replaced) throw exchangedAlready();
-        const detail = { token: made.record.id, replaces: id };
-        await audit.record({ ...origin, type: 'token_created', accountId, detail });
-        await notify({ kind: 'token_created', token: made.record, at: now(), origin });
-      } catch (error) {
-        await undoExchange(made.record, replaced);
-        throw error;
-      }
+      await place.fill(async () => {
+        // The new one first: whatever fails before the old one ends leaves that as it was, and of the new one nobody has the secret.
+        await write(made.record);
+        let replaced: PersonalToken | undefined;
+        try {
+          // Of two exchanges at once one counts.
+          replaced = await tokens.update(old.digest, (token) =>
+            isCurrent(token, now()) ? { ...token, replacedUntil: until } : undefined,
+          );
+          if (!replaced) throw exchangedAlready();
+          const detail = { token: made.record.id, replaces: id };
+          await audit.record({ ...origin, type: 'token_created', accountId, detail });
+          await notify({ kind: 'token_created', token: made.record, at: now(), origin });
+        } catch (error) {
+          await undoExchange(made.record, replaced);
+          throw error;
+        }
+      });
       return made;
     },
 

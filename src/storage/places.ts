@@ -34,10 +34,10 @@ export function createPlaces({ storage, now }: { storage: Storage; now: () => nu
     const taken = await storage.update(
       key,
       (current) => {
-        const coming = Taken.parse(current).filter(
-          (one) => Math.abs(at - one.at) < ON_THEIR_WAY && !there.ids.has(one.id),
-        );
-        return there.count + coming.length < most ? [...coming, { id, at }] : undefined;
+        // Those that have arrived stay for the while: others may be asking by an older list, in which they are not.
+        const recent = Taken.parse(current).filter((one) => Math.abs(at - one.at) < ON_THEIR_WAY);
+        const coming = recent.filter((one) => !there.ids.has(one.id));
+        return there.count + coming.length < most ? [...recent, { id, at }] : undefined;
       },
       { ttl: ON_THEIR_WAY },
     );
