@@ -8,7 +8,7 @@ import { type Account, counts, isYielding, permissionsOf, profileFromElsewhere }
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Audit, Origin } from '../audit.ts';
 import type { Client } from '../clients/client.ts';
-import { type Clients, isClientSecret } from '../clients/clients.ts';
+import type { Clients } from '../clients/clients.ts';
 import type { JudgeSecret } from '../clients/secret-judge.ts';
 import type { SsoPolicy, Word } from '../clients/sso-policy.ts';
 import { AppError } from '../errors.ts';
@@ -153,7 +153,7 @@ export function createSsoSignIn(options: SsoSignInOptions): SsoSignIn {
 
   /** An e-mail is claimed before its account is written. */
   async function madeMeanwhile(client: PartnerClient, organizationId: string, email: string): Promise<Account> {
-    for (let peek = 0; peek < LOOKS; peek++) {
+    for (let look = 0; look < LOOKS; look++) {
       const account = await personOf(client, organizationId, email);
       if (account) return account;
       await sleep(INTERVAL_MS);
@@ -209,11 +209,10 @@ export function createSsoSignIn(options: SsoSignInOptions): SsoSignIn {
         clients.findActive(clientId),
         organizationName(organizationId),
       ]);
-      // Compared even when there is nothing to compare with: how long it takes says nothing.
-      const digests = client?.secrets.map(({ digest }) => digest) ?? [NO_DIGEST];
-      const isProven = client
-        ? await judgeSecret({ clientId, digests, presented: secret, source })
-        : isClientSecret(digests, secret);
+      // Counted and compared even when there is nothing to compare with: how long it takes says nothing.
+      const { id, secrets } = client ?? { id: 'nobody', secrets: [{ digest: NO_DIGEST }] };
+      const digests = secrets.map(({ digest }) => digest);
+      const isProven = await judgeSecret({ clientId: id, digests, presented: secret, source });
       if (client && isProven && organization !== undefined && mayActFor(client, organizationId)) return client;
       throw new AppError(
         'invalid_client',

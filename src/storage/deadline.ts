@@ -18,7 +18,7 @@ export interface Deadlines {
    * The work's result, or `temporarily_unavailable` when it takes too long. The work is not stopped but told until when it may
    * begin something: nothing is begun for a caller who has been refused.
    */
-  pass<T>(work: (deadline: Deadline) => Promise<T>): Promise<T>;
+  meet<T>(work: (deadline: Deadline) => Promise<T>): Promise<T>;
   /** Refuses from now on; resolves when nobody is inside. */
   close(): Promise<void>;
 }
@@ -48,7 +48,7 @@ export function createDeadlines(): Deadlines {
     await Promise.allSettled(inside);
   }
 
-  return { pass: meet, close };
+  return { meet, close };
 }
 
 export function deadlineIn(milliseconds: number): Deadline {

@@ -121,7 +121,7 @@ export function createEmbeddedStorage({
 
     async update(key, change, options = {}) {
       checkNames(key, options.groups);
-      return deadlines.pass((deadline) => {
+      return deadlines.meet((deadline) => {
         /** Stores the value unless the record is no longer what was seen. */
         const replace = (seen: Row | undefined, value: Json) => {
           if (!seen) return insert(key, value, options, deadline);

@@ -221,7 +221,7 @@ export async function createRedisStorage({
   }
 
   async function insert(key: string, text: string, options: WriteOptions): Promise<boolean> {
-    return deadlines.pass(async (deadline) => {
+    return deadlines.meet(async (deadline) => {
       const header = newHeader(lastingOf(options, now()));
       let condition = unchanged(null);
       while (!isOverdue(deadline)) {
@@ -235,7 +235,7 @@ export async function createRedisStorage({
   }
 
   async function put(key: string, text: string, options: WriteOptions): Promise<void> {
-    await deadlines.pass(async (deadline) => {
+    await deadlines.meet(async (deadline) => {
       const header = newHeader(lastingOf(options, now()));
       const { before } = await store(key, { condition: ['any', ''], header, text, deadline });
       if (before !== null) await leave(key, headerIn(before));
@@ -257,7 +257,7 @@ export async function createRedisStorage({
 
     async get(key, { shared = false, once = false } = {}) {
       if (!isName(key)) return undefined;
-      return deadlines.pass(async (deadline) => {
+      return deadlines.meet(async (deadline) => {
         const raw = await ask(() => client.get(keyOfRecord(key)));
         if (raw === null) return undefined;
         if (!(await isThere(headerIn(raw)))) {
@@ -270,7 +270,7 @@ export async function createRedisStorage({
 
     async update(key, change, options = {}) {
       checkNames(key, options.groups);
-      return deadlines.pass((deadline) =>
+      return deadlines.meet((deadline) =>
         serialize(key, async () => {
           while (!isOverdue(deadline)) {
             const found = await read(key);
@@ -285,12 +285,12 @@ export async function createRedisStorage({
 
     async take(key) {
       if (!isName(key)) return undefined;
-      const raw = await deadlines.pass((deadline) => remove(key, deadline));
+      const raw = await deadlines.meet((deadline) => remove(key, deadline));
       return raw === undefined ? undefined : valueIn(raw);
     },
 
     async delete(key) {
-      return isName(key) && (await deadlines.pass((deadline) => remove(key, deadline))) !== undefined;
+      return isName(key) && (await deadlines.meet((deadline) => remove(key, deadline))) !== undefined;
     },
 
     async list(group, options = {}) {
@@ -298,7 +298,7 @@ export async function createRedisStorage({
       const { after, descending = false } = options;
       const { members } = keysOfGroup(group);
       const size = pageSizeOf(options);
-      return deadlines.pass(async () => {
+      return deadlines.meet(async () => {
         const page = await ask(() =>
           descending
             ? client.zrevrangebylex(members, ...keysBefore(after), 'LIMIT', 0, size)
@@ -315,7 +315,7 @@ export async function createRedisStorage({
     },
 
     async ping() {
-      await deadlines.pass(async () => {
+      await deadlines.meet(async () => {
         await ask(() => fitness.assert(mastersOf(client)));
         // Whichever node has its slot: one that is gone is noticed.
         if (isCluster) await Promise.all(CLUSTER_PROBES.map((key) => ask(() => client.set(key, '1', 'EX', 1, 'XX'))));
