@@ -2,7 +2,7 @@
  * The server: settings, workers, listening, and a clean end.
  */
 import cluster from 'node:cluster';
-import { createServer, type Server, type ServerResponse } from 'node:http';
+import { createServer, type RequestListener, type Server, type ServerResponse } from 'node:http';
 import { Server as SocketServer } from 'node:net';
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises';
 import { destination, type Logger, pino } from 'pino';
@@ -28,6 +28,9 @@ const NOTICE_MS = 5_000;
 const SILENCE_MS = 300;
 /** The same where others answer: longer than any request takes, so that what is cut then has long been idle. */
 const HAND_OVER_MS = 20_000;
+/** How long answers wait at most until nobody comes any more, and the silence that says so. */
+const PAUSE_MS = 500;
+const QUIET_MS = 25;
 /** A balancer that asked whether we are ready within this time will ask again. */
 const WATCHED_MS = 15_000;
 
@@ -59,8 +62,8 @@ function openLog(level: string): Log {
 async function serve(config: Config, { log, end }: Log): Promise<void> {
   const core = await openCore(config, { warn: (message) => log.warn(message) });
   const { app, background } = await createApp(core, { config, log, isStopping: () => door.isClosing() });
-  const server = createServer(LIMITS, app.callback());
-  const door = createDoor(server);
+  const server = createServer(LIMITS);
+  const door = createDoor(server, app.callback());
   const isFirst = !cluster.isWorker || cluster.worker?.id === 1;
   // Once it listens, nothing may end it any more.
   const code = isFirst ? await core.setup.code() : undefined;
@@ -103,24 +106,28 @@ interface Door {
 }
 
 /** How a server ends without failing a request that somebody sent before they could know. */
-function createDoor(server: Server): Door {
+function createDoor(server: Server, answer: RequestListener): Door {
   const unanswered = new Set<ServerResponse>();
   let askedAt = Number.NEGATIVE_INFINITY;
   let watchedAt = Number.NEGATIVE_INFINITY;
   let closing = false;
   let isLast = false;
   let arrivals = 0;
+  /** Who comes now waits for it. */
+  let pause: Promise<void> | undefined;
 
   server.on('connection', () => {
     arrivals += 1;
   });
-  server.prependListener('request', (request, response) => {
+  server.on('request', (request, response) => {
     if (request.url?.startsWith('/health/ready')) watchedAt = performance.now();
     else if (!request.url?.startsWith('/health/')) askedAt = performance.now();
     unanswered.add(response);
     response.once('close', () => unanswered.delete(response));
     arrivals += 1;
     if (isLast) endConnection(response);
+    if (pause === undefined) answer(request, response);
+    else void pause.then(() => answer(request, response));
   });
 
   function sayGoodbye(): void {
@@ -141,14 +148,15 @@ function createDoor(server: Server): Door {
   }
 
   /**
-   * The system takes connections in for us, and cuts those that still wait when we stop listening. So that is when a turn of the event
-   * loop, which takes one of them, has just found nobody; and right after a sleep, when we are least likely to lose the processor.
+   * The system takes connections in for us, and cuts those that still wait when we stop listening. So nobody is answered for a moment:
+   * soon everybody who asks through a proxy waits for us, and none comes any more. Then a turn of the event loop, which takes one of
+   * them, has to find nobody, right after a sleep, when we are least likely to lose the processor.
    */
   async function untilNobodyWaits(deadline: number): Promise<void> {
     for (let before = -1; before !== arrivals && performance.now() < deadline; ) {
-      await sleep(5);
       before = arrivals;
-      await turn();
+      await sleep(QUIET_MS);
+      if (before === arrivals) await turn();
     }
   }
 
@@ -172,8 +180,11 @@ function createDoor(server: Server): Door {
       sayGoodbye();
       while (performance.now() - startedAt < NOTICE_MS && mayAsk(performance.now())) await sleep(50);
 
-      await untilNobodyWaits(startedAt + NOTICE_MS + 1_000);
+      const quiet = Promise.withResolvers<void>();
+      pause = quiet.promise;
+      await untilNobodyWaits(performance.now() + PAUSE_MS);
       const closed = stopListening();
+      quiet.resolve();
       server.closeIdleConnections();
       endStreams();
       await untilClosed(closed, startedAt + DRAIN_MS);
