@@ -35,5 +35,9 @@ export function mochaGlobalTeardown(this: Runner): void {
 /** Runs only when something keeps the process alive. */
 function failForLeftovers(): void {
   console.error(`The tests left running: ${process.getActiveResourcesInfo().join(', ')}`);
-  process.exit(1);
+  // After mocha's own word, which knows of failed tests alone.
+  process.once('exit', () => {
+    process.exitCode = 1;
+  });
+  process.exit();
 }
