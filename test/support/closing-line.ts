@@ -35,6 +35,8 @@ export function mochaGlobalTeardown(this: Runner): void {
 /** Runs only when something keeps the process alive. */
 function failForLeftovers(): void {
   console.error(`The tests left running: ${process.getActiveResourcesInfo().join(', ')}`);
+  // One that failed at first did not come to what it does at its end.
+  if (retried.length > 0) process.exit();
   // After mocha's own word, which knows of failed tests alone.
   process.once('exit', () => {
     process.exitCode = 1;
