@@ -6,6 +6,7 @@ import { createAccounts } from './accounts/accounts.ts';
 import { createPasswords } from './accounts/password.ts';
 import { createAudit } from './audit.ts';
 import { createClients } from './clients/clients.ts';
+import { createJudgeSecret } from './clients/secret-judge.ts';
 import { wallClock } from './clock.ts';
 import type { Config } from './config.ts';
 import { createAppTokens } from './credentials/app-tokens.ts';
@@ -57,6 +58,7 @@ export async function openCore(
   const secretKeys = configured.length > 0 || !folder ? configured : [await ensureSecretKey(folder)];
   const sealing = createSealing(secretKeys);
   const throttle = createThrottle({ storage, now });
+  const judgeSecret = createJudgeSecret(throttle);
   const audit = createAudit({ storage, now, throttle });
   const organizations = createOrganizations({ storage, now, audit, whatBelongsTo });
   const permissions = createPermissions({ storage, now, audit, takeFromAll });
@@ -67,7 +69,7 @@ export async function openCore(
   const organizationName = async (id: string) => (await organizations.get(id))?.name;
   const accountExists = async (id: string) => (await accounts.get(id)) !== undefined;
   const links = createLinks({ storage, now, audit, accountExists });
-  const partners = createSsoConnections({ storage, now });
+  const ssoConnections = createSsoConnections({ storage, now });
   const accounts = createAccounts({
     storage,
     now,
@@ -77,7 +79,7 @@ export async function openCore(
     administratorMade: () => setup.close(),
     async forget(accountId) {
       await links.removeAll(accountId);
-      await partners.forgetAll(accountId);
+      await ssoConnections.forgetAll(accountId);
       for (const group of [consentGroup(accountId), personalTokenGroup(accountId)]) await eraseGroup(storage, group);
     },
     organizationName,
@@ -159,6 +161,7 @@ export async function openCore(
     accounts,
     everyAccount,
     clients,
+    judgeSecret,
     everyClient,
     signingKeys,
     logoutNotices,
@@ -167,7 +170,7 @@ export async function openCore(
     setup,
     personalTokens,
     links,
-    partners,
+    ssoConnections,
     identityProviders,
     appTokens,
   };

@@ -27,7 +27,7 @@ interface Partner {
 export interface AppRoutesOptions {
   pages: Console;
   appsAccess: AppsAccess;
-  partners: {
+  ssoConnections: {
     list(accountId: string): Promise<Partner[]>;
     refuse(accountId: string, clientId: string): Promise<void>;
     allow(accountId: string, clientId: string): Promise<void>;
@@ -40,7 +40,7 @@ export interface AppRoutesOptions {
 }
 
 export function appRoutes(options: AppRoutesOptions): Router {
-  const { pages, appsAccess, partners, sessions, audit, findClient, describe } = options;
+  const { pages, appsAccess, ssoConnections, sessions, audit, findClient, describe } = options;
   const router = new Router({ prefix: '/account/apps' });
 
   router.get(
@@ -78,7 +78,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     pages.signedIn(
       async function refusePartner(ctx, { account, uid, origin }) {
         const clientId = String(ctx.params.id);
-        await partners.refuse(account.id, clientId);
+        await ssoConnections.refuse(account.id, clientId);
         await appsAccess.revokeAccess(account.id, clientId).catch(ignoreNotFound);
         for (const session of await sessions.list(account.id)) {
           const isTheirs = session.signedInBy === clientId && session.uid !== uid;
@@ -97,7 +97,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     pages.recentlySignedIn(
       async function allowPartner(ctx, { account, origin }) {
         const clientId = String(ctx.params.id);
-        await partners.allow(account.id, clientId);
+        await ssoConnections.allow(account.id, clientId);
         await audit.record({ ...origin, type: 'partner_allowed', accountId: account.id, clientId });
         pages.redirect(ctx, '/account/apps', 'partner_allowed');
       },
@@ -106,7 +106,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
   );
 
   async function shownPartners(accountId: string) {
-    const shown = (await partners.list(accountId)).map(async (partner) => {
+    const shown = (await ssoConnections.list(accountId)).map(async (partner) => {
       const client = await findClient(partner.clientId);
       return client && { ...partner, client };
     });

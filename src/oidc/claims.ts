@@ -69,7 +69,7 @@ export function claimsOf(
       postal_code: address.postalCode,
       country: address.country,
     },
-    organization,
+    organization: organization && { id: organization.id, name: organization.name },
   };
   return { ...claims, sub: account.id };
 }

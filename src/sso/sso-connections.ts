@@ -37,15 +37,15 @@ export interface SsoConnections {
 }
 
 export function createSsoConnections({ storage, now }: { storage: Storage; now: () => number }): SsoConnections {
-  const partners = collection(storage, { kind: 'sso-partner', version: 1, schema: SsoConnection });
+  const ssoConnections = collection(storage, { kind: 'sso-partner', version: 1, schema: SsoConnection });
   const idOf = (accountId: string, clientId: string) => `${accountId}:${clientId}`;
   const groupOf = (accountId: string) => `sso-partners:account:${accountId}`;
 
   async function note(accountId: string, clientId: string, facts: Partial<SsoConnection>): Promise<void> {
     const id = idOf(accountId, clientId);
     const first = { accountId, clientId, given: [], refusals: 0, ...facts };
-    if (await partners.insert(id, first, { groups: [groupOf(accountId)] })) return;
-    await partners.update(id, (known) => ({ ...known, ...facts }));
+    if (await ssoConnections.insert(id, first, { groups: [groupOf(accountId)] })) return;
+    await ssoConnections.update(id, (known) => ({ ...known, ...facts }));
   }
 
   async function change(
@@ -53,15 +53,15 @@ export function createSsoConnections({ storage, now }: { storage: Storage; now: 
     clientId: string,
     next: (known: SsoConnection) => SsoConnection,
   ): Promise<void> {
-    const changed = await partners.update(idOf(accountId, clientId), next);
+    const changed = await ssoConnections.update(idOf(accountId, clientId), next);
     if (!changed) throw new AppError('not_found', 'this app has never signed the person in');
   }
 
   return {
-    get: (accountId, clientId) => partners.get(idOf(accountId, clientId)),
+    get: (accountId, clientId) => ssoConnections.get(idOf(accountId, clientId)),
 
     async list(accountId) {
-      const found = await Array.fromAsync(partners.all(groupOf(accountId)));
+      const found = await Array.fromAsync(ssoConnections.all(groupOf(accountId)));
       return found.sort((a, b) => (b.lastAt ?? 0) - (a.lastAt ?? 0));
     },
 
@@ -73,8 +73,8 @@ export function createSsoConnections({ storage, now }: { storage: Storage; now: 
     allow: (accountId, clientId) => change(accountId, clientId, (known) => ({ ...known, refusedAt: undefined })),
 
     async forgetAll(accountId) {
-      const known = await Array.fromAsync(partners.all(groupOf(accountId)));
-      for (const { clientId } of known) await partners.delete(idOf(accountId, clientId));
+      const known = await Array.fromAsync(ssoConnections.all(groupOf(accountId)));
+      for (const { clientId } of known) await ssoConnections.delete(idOf(accountId, clientId));
     },
   };
 }

@@ -99,13 +99,13 @@ export interface SsoSignInOptions {
   clients: Pick<Clients, 'findActive'>;
   organizationName: (id: string) => Promise<string | undefined>;
   tokens: SsoTokens;
-  partners: SsoConnections;
+  ssoConnections: SsoConnections;
   audit: Audit;
   judgeSecret: JudgeSecret;
 }
 
 export function createSsoSignIn(options: SsoSignInOptions): SsoSignIn {
-  const { accounts, clients, organizationName, tokens, partners, audit, judgeSecret } = options;
+  const { accounts, clients, organizationName, tokens, ssoConnections, audit, judgeSecret } = options;
 
   async function partnerOf(clientId: string, organizationId: string): Promise<PartnerClient | undefined> {
     const [client, organization] = await Promise.all([clients.findActive(clientId), organizationName(organizationId)]);
@@ -115,7 +115,7 @@ export function createSsoSignIn(options: SsoSignInOptions): SsoSignIn {
   /** @throws {AppError} `access_denied` */
   async function vouch(client: PartnerClient, organizationId: string, account: Account): Promise<Word> {
     refuseOthers(account, client.sso, organizationId);
-    const partner = await partners.get(account.id, client.id);
+    const partner = await ssoConnections.get(account.id, client.id);
     if (partner?.refusedAt !== undefined) throw denied('this person does not let your app sign them in');
     return { clientId: client.id, epoch: client.epoch, refusals: partner?.refusals ?? 0 };
   }
@@ -170,7 +170,7 @@ export function createSsoSignIn(options: SsoSignInOptions): SsoSignIn {
     origin: Origin,
   ): Promise<Account> {
     const { permissions: wanted, ...names } = person;
-    const keptBefore = wanted && (await partners.get(account.id, client.id))?.given;
+    const keptBefore = wanted && (await ssoConnections.get(account.id, client.id))?.given;
     return accounts.update(
       account.id,
       (current) => {
@@ -196,7 +196,7 @@ export function createSsoSignIn(options: SsoSignInOptions): SsoSignIn {
   }
 
   async function note({ client, account }: SignIn, origin: Origin, detail?: Record<string, string>): Promise<void> {
-    await partners.noteSignIn(account.id, client.id, origin.address);
+    await ssoConnections.noteSignIn(account.id, client.id, origin.address);
     await audit.record({ ...origin, type: 'partner_sign_in', accountId: account.id, clientId: client.id, detail });
   }
 

@@ -278,7 +278,7 @@ onEachEngine((openStore) => {
         }
         expect(await accounts.get(id), name).to.deep.equal(before);
         expect(await target.directory.sessions.list(id), name).to.deep.equal([]);
-        expect(await target.directory.partners.list(id), name).to.deep.equal([]);
+        expect(await target.directory.ssoConnections.list(id), name).to.deep.equal([]);
         // Nor can it end anything of theirs.
         const { status } = await scene.post('logout', formFields(scene.partner, { email }));
         expect(status, name).to.equal(204);
@@ -286,14 +286,14 @@ onEachEngine((openStore) => {
     });
 
     it('signs nobody in whom the app may not any more when they arrive', async () => {
-      const { accounts, partners } = target.directory;
+      const { accounts, ssoConnections } = target.directory;
       const { id: elsewhere } = await target.directory.organizations.create({ name: 'Elsewhere' });
       const changes: Record<string, (id: string) => Promise<unknown>> = {
         'an administrator by then': (id) => accounts.update(id, { administrator: true }),
         disabled: (id) => accounts.disable(id),
         'moved to another organization': (id) => accounts.update(id, { organizationId: elsewhere }),
         'taken out of the organization': (id) => accounts.update(id, { organizationId: undefined }),
-        'who took the right away': (id) => partners.refuse(id, scene.partner.id),
+        'who took the right away': (id) => ssoConnections.refuse(id, scene.partner.id),
         deleted: (id) => accounts.remove(id),
       };
       for (const [name, change] of Object.entries(changes)) {

@@ -85,7 +85,7 @@ onEachEngine((openStore) => {
     store = await openStore();
     app = await startApp(store);
     other = await startProcess(store, { ISSUER: app.issuer });
-    const { clients, organizations, permissions, identityProviders, accounts, links, partners } = app.directory;
+    const { clients, organizations, permissions, identityProviders, accounts, links, ssoConnections } = app.directory;
     await organizations.create({ id: 'acme', name: 'Acme' });
     await permissions.create({ name: 'orders', description: 'See your orders' });
     admin = await app.person({ administrator: true, permissions: ['orders'] });
@@ -98,7 +98,7 @@ onEachEngine((openStore) => {
     await links.add({ identityProviderId: 'corp', subject: '1', accountId: admin.id });
     await app.directory.personalTokens.create(await accounts.find(admin.id), { description: 'a script' });
     const partner = await partnerApp(app.directory, { organizationId: 'acme' });
-    await partners.noteSignIn(admin.id, partner.id, undefined);
+    await ssoConnections.noteSignIn(admin.id, partner.id, undefined);
     await clients.disable((await app.client()).id);
     const client = await app.client({ name: 'Shop' });
     clientId = client.id;

@@ -812,7 +812,7 @@ onEachEngine((openStore) => {
       const person = user();
       await app.person({ email: person.email, organizationId: partner.organizationId });
       const browser = await signedIn(person);
-      await app.directory.partners.refuse(String((await accountOf(person))?.id), partner.id);
+      await app.directory.ssoConnections.refuse(String((await accountOf(person))?.id), partner.id);
       const rival = await newPartner({ organizationId: partner.organizationId });
       await arrive(browser, loginPath(await tokenFor(person, rival)));
       const asked = await browser.submit(`/account/apps/${partner.id}/sign-in/allow`, {});
