@@ -1,7 +1,8 @@
 /**
- * What this product costs, beside plain Koa in the same run: the time from the start of a process to its first answer, and the
- * memory of a process that waits.
+ * What this product costs, beside plain Koa in the same run: the time from the start of a process to its first answer, the memory of a
+ * process that waits, and the processor time of a command of the shell beside that of Node itself.
  */
+import { execFileSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -49,7 +50,21 @@ for (let round = 0; round <= ROUNDS; round++) {
     }
   }
 }
+const commands = { 'node, doing nothing': 'node -e 0', 'latchkey account list': 'node bin/latchkey.mjs account list' };
+const spent = Object.entries(commands).map(([name, command]) => {
+  cpuMilliseconds(command); // fills the compile cache
+  return { name, times: Array.from({ length: 2 * ROUNDS }, () => cpuMilliseconds(command)) };
+});
 rmSync(directory, { recursive: true, force: true });
+
+/** Of a command and what it starts, in user and system mode, to the kernel's tick of 10 ms. */
+function cpuMilliseconds(command: string): number {
+  const env = { ...process.env, STORE_URL: `file:${directory}` };
+  const stat = execFileSync('sh', ['-c', `${command} >/dev/null && cat /proc/$$/stat`], { env, encoding: 'utf8' });
+  // After the name in parentheses: the 14th and 15th are of the children (proc_pid_stat(5)).
+  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  return (Number(fields[13]) + Number(fields[14])) * 10;
+}
 
 const reference = rows[0];
 console.log(`\nMedians of ${ROUNDS} starts, side by side\n`);
@@ -67,3 +82,6 @@ console.table(
     ]),
   ),
 );
+
+console.log(`\nProcessor time of a command, medians of ${2 * ROUNDS}\n`);
+console.table(Object.fromEntries(spent.map(({ name, times }) => [name, { 'CPU, ms': Math.round(median(times)) }])));
