@@ -143,6 +143,8 @@ export async function createApp(
     mayBeEternal,
   };
 
+  const revokeLeaked = { personal_token: personalTokens.revokeLeaked, app_token: core.appTokens.revokeLeaked };
+
   // What is mounted.
   const app = new Koa({ proxy: true, keys: sealing.cookieKeys });
   app.on('error', (error) => log.warn({ err: error }, 'connection failed'));
@@ -159,7 +161,7 @@ export async function createApp(
     .use(restRoutes({ ...core, issuer, exchange }).routes())
     .use(sso.servers.routes())
     .use(apiRoutes({ ...descriptions, issuer, now, callers, personalTokens }).routes())
-    .use(leakedSecretsRoutes({ ...core, personalTokens }).routes())
+    .use(leakedSecretsRoutes({ ...core, revokeLeaked }).routes())
     .use(docsRoutes({ issuer, assets }).routes())
     .use(feedRoutes(core).routes())
     .use(assets.serve)

@@ -6,9 +6,11 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { posix } from 'node:path';
 import { expect } from 'chai';
 import { type Expression, parseSync, Visitor } from 'oxc-parser';
+import { CREDENTIAL_KINDS, kindOf } from '../src/credentials/kinds.ts';
 import type { Kind } from '../src/identity-providers/kinds/kind.ts';
 import { KIND_NAMES, KINDS } from '../src/identity-providers/kinds/kinds.ts';
 import { PATCHES, READ_IN } from '../src/oidc/patches.ts';
+import { createSecretToken } from '../src/secrets/secret-token.ts';
 
 /** Lowest first. A file imports from its own folder and from earlier rows; the others in its row are strangers. */
 const rows = [
@@ -284,5 +286,24 @@ describe('the patches of the engine', () => {
     };
     expect(version.split('.').slice(0, 2).join('.')).to.equal(READ_IN);
     expect(PATCHES.map(({ reason }) => reason.length).filter((length) => length < 40)).to.deep.equal([]);
+  });
+});
+
+describe('the kinds of credentials', () => {
+  it('have their prefixes in one place', () => {
+    const elsewhere = readdirSync('src', { recursive: true, encoding: 'utf8' })
+      .filter((file) => file.endsWith('.ts') && file !== 'credentials/kinds.ts')
+      .filter((file) => /['"`]lk_\w+_/.test(readFileSync(`src/${file}`, 'utf8')));
+    expect(elsewhere).to.deep.equal([]);
+  });
+
+  it('are not known by their first characters where the checksum is wrong', () => {
+    for (const [name, kind] of Object.entries(CREDENTIAL_KINDS)) {
+      if (!('prefix' in kind)) continue;
+      const token = createSecretToken(kind.prefix);
+      expect(kindOf(token)).to.equal(name);
+      expect(kindOf(`${token.slice(0, -1)}${token.endsWith('a') ? 'b' : 'a'}`)).to.equal(undefined);
+    }
+    expect(kindOf('anything else')).to.equal('access_token');
   });
 });

@@ -4,6 +4,7 @@
  */
 import type Koa from 'koa';
 import type { Account } from '../accounts/account.ts';
+import { CREDENTIAL_KINDS } from '../credentials/kinds.ts';
 import type { Verified, Verifier } from '../credentials/verify.ts';
 import { AppError } from '../errors.ts';
 
@@ -52,7 +53,7 @@ export function createCallers({ verifier, tokenOf, findSession }: CallersOptions
         if (session) return { account: session.account, session, isByWord: session.hasNoProof };
       }
       const { kind, account, scope, isByWord = false } = await verified(ctx);
-      if (kind === 'personal_token' || !account || !scope.includes(TOKENS)) {
+      if (!CREDENTIAL_KINDS[kind].api.mayManageTokens || !account || !scope.includes(TOKENS)) {
         throw new AppError(
           'insufficient_scope',
           'tokens are managed with a sign-in or an access token of scope tokens',

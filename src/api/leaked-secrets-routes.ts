@@ -1,7 +1,7 @@
 import Router from '@koa/router';
 import { z } from 'zod';
-import type { AppTokens } from '../credentials/app-tokens.ts';
-import type { PersonalTokens } from '../credentials/personal-tokens.ts';
+import type { Origin } from '../audit.ts';
+import { isReportableKind, kindOf, type ReportableKind } from '../credentials/kinds.ts';
 import { json } from '../http/json.ts';
 import { parseInput } from '../input.ts';
 import type { Rule, Throttle } from '../throttle.ts';
@@ -30,8 +30,8 @@ function toFindings({ tokens }: { tokens: string[] }): z.infer<typeof Finding>[]
 }
 
 export interface LeakedSecretsOptions {
-  personalTokens: Pick<PersonalTokens, 'revokeLeaked'>;
-  appTokens: Pick<AppTokens, 'revokeLeaked'>;
+  /** Ends one that somebody has found. False when there is no such token, or it was dead already. */
+  revokeLeaked: Record<ReportableKind, (token: string, origin: Origin) => Promise<boolean>>;
   throttle: Throttle;
 }
 
@@ -39,7 +39,7 @@ export interface LeakedSecretsOptions {
  * Takes tokens that were found where they should not be, from anyone: who has a token may at least end it. The answer is what
  * GitHub's secret scanning partner program asks for.
  */
-export function leakedSecretsRoutes({ personalTokens, appTokens, throttle }: LeakedSecretsOptions): Router {
+export function leakedSecretsRoutes({ revokeLeaked, throttle }: LeakedSecretsOptions): Router {
   const router = new Router();
 
   router.post('/.well-known/report-leaked-secrets', json(), async function reportLeakedSecrets(ctx) {
@@ -47,9 +47,9 @@ export function leakedSecretsRoutes({ personalTokens, appTokens, throttle }: Lea
     const { findings } = parseInput(Report, { findings: ctx.request.body });
     const answers = [];
     for (const { token, type } of findings) {
-      const origin = { address: ctx.ip };
-      const revoked =
-        (await personalTokens.revokeLeaked(token, origin)) || (await appTokens.revokeLeaked(token, origin));
+      const kind = kindOf(token);
+      const isReportable = kind !== undefined && isReportableKind(kind);
+      const revoked = isReportable && (await revokeLeaked[kind](token, { address: ctx.ip }));
       answers.push({ token_raw: token, token_type: type, label: revoked ? 'true_positive' : 'false_positive' });
     }
     ctx.set('Cache-Control', 'no-store');

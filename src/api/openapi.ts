@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { createDocument } from 'zod-openapi';
+import { API_KINDS } from '../credentials/kinds.ts';
 import { CreatedToken, CreateToken, RotateToken, TokenRecord } from './token-schemas.ts';
 
 /** Who calls (`GET /api/me`). */
@@ -10,7 +11,7 @@ const Caller = z.object({
   organization: z.object({ id: z.string(), name: z.string() }).optional(),
   scope: z.string().describe('What this credential may do now'),
   credential: z.object({
-    kind: z.enum(['personal_token', 'access_token']),
+    kind: z.enum(API_KINDS),
     id: z.string(),
     client_id: z.string().optional(),
   }),

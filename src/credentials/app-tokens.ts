@@ -15,11 +15,12 @@ import { audienceOf, type IdentityProvider } from '../identity-providers/identit
 import type { IdentityProviders } from '../identity-providers/identity-providers.ts';
 import { KINDS } from '../identity-providers/kinds/kinds.ts';
 import { parseInput } from '../input.ts';
-import { createSecretToken, digestOf, prefixOf } from '../secrets/secret-token.ts';
+import { createSecretToken, digestOf } from '../secrets/secret-token.ts';
 import { collection } from '../storage/collection.ts';
 import { createPlaces } from '../storage/places.ts';
 import type { Storage } from '../storage/storage.ts';
 import { AppToken, type ListedAppToken } from './app-token.ts';
+import { CREDENTIAL_KINDS, kindOf } from './kinds.ts';
 
 /** The last use is written at most this often, in seconds. */
 const USE_INTERVAL = 60;
@@ -104,7 +105,7 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
         );
       checkAudience(identityProvider, wanted.providerClientIds);
 
-      const token = createSecretToken('lk_app_');
+      const token = createSecretToken(CREDENTIAL_KINDS.app_token.prefix);
       const record: AppToken = {
         ...wanted,
         identityProviderId: identityProvider.id,
@@ -141,13 +142,13 @@ export function createAppTokens(options: AppTokensOptions): AppTokens {
     },
 
     async revokeLeaked(token, origin = {}) {
-      const record = prefixOf(token) === 'lk_app_' ? await tokens.get(digestOf(token)) : undefined;
+      const record = kindOf(token) === 'app_token' ? await tokens.get(digestOf(token)) : undefined;
       return record !== undefined && (await revoke(record, origin));
     },
 
     async authenticate(token) {
       // A wrong checksum ends here, before anything is looked up.
-      if (token === undefined || prefixOf(token) !== 'lk_app_') return undefined;
+      if (token === undefined || kindOf(token) !== 'app_token') return undefined;
       const record = await tokens.get(digestOf(token));
       if (!record) return undefined;
       const [client, identityProvider] = await Promise.all([

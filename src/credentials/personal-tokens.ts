@@ -10,10 +10,11 @@ import type { Audit, Origin } from '../audit.ts';
 import { elapsed } from '../clock.ts';
 import { AppError } from '../errors.ts';
 import { parseInput } from '../input.ts';
-import { createSecretToken, digestOf, prefixOf } from '../secrets/secret-token.ts';
+import { createSecretToken, digestOf } from '../secrets/secret-token.ts';
 import { collection } from '../storage/collection.ts';
 import { createPlaces, type Place } from '../storage/places.ts';
 import type { Storage } from '../storage/storage.ts';
+import { CREDENTIAL_KINDS, kindOf } from './kinds.ts';
 import { type ListedToken, PersonalToken, TokenUse } from './personal-token.ts';
 
 const MINUTE = 60;
@@ -226,7 +227,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     },
 
     async revokeLeaked(token, origin = {}) {
-      const record = prefixOf(token) === 'lk_pat_' ? await tokens.get(digestOf(token)) : undefined;
+      const record = kindOf(token) === 'personal_token' ? await tokens.get(digestOf(token)) : undefined;
       if (!record || record.revokedAt !== undefined) return false;
       await revoke(record, origin);
       await notify({ kind: 'token_leaked', token: record, at: now(), origin });
@@ -324,7 +325,7 @@ interface Ingredients extends Pick<PersonalToken, 'accountId' | 'epoch' | 'descr
 }
 
 function make({ accountId, epoch, description, scope, now, expiresIn, familyId }: Ingredients): MadePersonalToken {
-  const token = createSecretToken('lk_pat_');
+  const token = createSecretToken(CREDENTIAL_KINDS.personal_token.prefix);
   const id = randomUUID();
   const record = {
     id,

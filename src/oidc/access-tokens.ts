@@ -5,7 +5,8 @@
 import type { AdapterPayload } from 'oidc-provider';
 import type { Account } from '../accounts/account.ts';
 import type { Client } from '../clients/client.ts';
-import type { FindAccessToken, LiveAccessToken, Verified } from '../credentials/verify.ts';
+import type { FindAccessToken, LiveAccessToken } from '../credentials/access-token-check.ts';
+import type { Verified } from '../credentials/verify.ts';
 import type { Storage } from '../storage/storage.ts';
 import { scopeWithin } from './grants.ts';
 import { CONSOLE_CLIENT_ID } from './protocol.ts';
@@ -98,9 +99,9 @@ export function createEngineTokens(options: AccessTokensOptions): EngineTokens {
 }
 
 /**
- * A personal token as the engine introspects it (RFC 7662 §2.2). It was issued to no app, and the engine wants one: ours.
+ * A credential that the engine did not issue, as it introspects it (RFC 7662 §2.2). It was issued to no app, and the engine wants one: ours.
  */
-export function asEngineToken({ id, account, scope, issuedAt, expiresAt }: Verified): AdapterPayload {
+export function asEngineToken({ kind, id, account, scope, issuedAt, expiresAt }: Verified): AdapterPayload {
   return {
     kind: 'AccessToken',
     jti: id,
@@ -109,6 +110,6 @@ export function asEngineToken({ id, account, scope, issuedAt, expiresAt }: Verif
     scope: scope.join(' '),
     iat: issuedAt,
     ...(expiresAt === undefined ? {} : { exp: expiresAt }),
-    extra: { token_id: id },
+    extra: { token_id: id, token_kind: kind },
   };
 }

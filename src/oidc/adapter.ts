@@ -6,8 +6,8 @@
 import type { Adapter, AdapterPayload } from 'oidc-provider';
 import Provider, { errors } from 'oidc-provider';
 import { wallClock } from '../clock.ts';
+import { kindOf } from '../credentials/kinds.ts';
 import { AppError } from '../errors.ts';
-import { prefixOf } from '../secrets/secret-token.ts';
 import type { Json, Storage } from '../storage/storage.ts';
 import type { Admission } from './admission.ts';
 import { clientEpochOf } from './epoch.ts';
@@ -33,8 +33,8 @@ export interface AdapterOptions {
   findClient: (clientId: string) => Promise<AdapterPayload | undefined>;
   /** Nothing is found that does not, whatever else the engine would do with it. */
   stands: Stands;
-  /** A personal token that may be used now, in the shape of an access token, for introspection. */
-  findPersonalToken: (token: string) => Promise<AdapterPayload | undefined>;
+  /** A credential of another kind that may be used now, in the shape of an access token, for introspection. */
+  findOtherToken: (token: string) => Promise<AdapterPayload | undefined>;
   /** The scopes a token may be used with now: its own, within what its account holds and its app may ask for. */
   effectiveScope: (token: { scope: string; accountId?: string; clientId: string }) => Promise<string>;
 }
@@ -146,7 +146,7 @@ function modelAdapter(model: string, options: AdapterOptions): Adapter {
   };
 
   async function findNarrowed(id: string): Promise<AdapterPayload | undefined> {
-    if (model === 'AccessToken' && prefixOf(id) === 'lk_pat_') return options.findPersonalToken(id);
+    if (model === 'AccessToken' && kindOf(id) !== 'access_token') return options.findOtherToken(id);
     const payload = await read(keyOf(id), id);
     if (!payload) return undefined;
     if (model === 'Grant') payload.loaded = true;

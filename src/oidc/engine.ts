@@ -13,6 +13,7 @@ import type { Account } from '../accounts/account.ts';
 import { cleanLine } from '../accounts/text.ts';
 import type { Audit } from '../audit.ts';
 import type { Word } from '../clients/sso-policy.ts';
+import { type ApiKind, CREDENTIAL_KINDS } from '../credentials/kinds.ts';
 import { AppError } from '../errors.ts';
 import type { Rule, Throttle } from '../throttle.ts';
 import type { AppsAccess } from './app-access.ts';
@@ -170,7 +171,7 @@ export function createEngine(options: EngineOptions): Engine {
       if (hasSignedOut(context)) forgetBrowser(ctx, settings.issuer);
       const target = formTargetOf(context);
       if (target !== undefined) allowFormTarget(ctx, target);
-      describePersonalToken(context);
+      describeOtherToken(context);
       await notePerson(context);
       await noteApp(context);
       await recordEvents(context, audit);
@@ -276,9 +277,13 @@ function isClientRefused({ status, oidc }: KoaContextWithOIDC): boolean {
   return status === 401 && AUTHENTICATED_ROUTES.has(oidc?.route ?? '');
 }
 
-/** Introspection of a personal token: it is no bearer token of an app's. */
-function describePersonalToken(ctx: KoaContextWithOIDC): void {
+/** Introspection of what the engine did not issue: it is no bearer token of an app's. */
+function describeOtherToken(ctx: KoaContextWithOIDC): void {
   if (ctx.oidc?.route !== 'introspection') return;
-  const { token_id: id, client_id: _, jti: __, ...answer } = (ctx.body ?? {}) as Record<string, unknown>;
-  if (id !== undefined) ctx.body = { ...answer, token_id: id, token_type: 'Token' };
+  const { token_id: id, token_kind: kind, client_id: _, jti: __, ...answer } = (ctx.body ?? {}) as Introspection;
+  if (kind === undefined) return;
+  const { isNamed, tokenType } = CREDENTIAL_KINDS[kind].api;
+  ctx.body = { ...answer, ...(isNamed ? { token_id: id } : {}), token_type: tokenType };
 }
+
+type Introspection = Record<string, unknown> & { token_kind?: ApiKind };

@@ -5,6 +5,7 @@ import type Koa from 'koa';
 import type { Client } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import type { JudgeSecret } from '../clients/secret-judge.ts';
+import { type ApiKind, CREDENTIAL_KINDS } from '../credentials/kinds.ts';
 import type { Verified, Verifier } from '../credentials/verify.ts';
 import { AppError } from '../errors.ts';
 import { basicCredentials } from '../http/authorization.ts';
@@ -46,7 +47,7 @@ export function introspectionRoutes({
 
   async function find(token: string): Promise<Introspected | undefined> {
     const verified = await verifier.introspect(token);
-    if (verified) return { ...verified, tokenType: verified.kind === 'personal_token' ? 'Token' : 'Bearer' };
+    if (verified) return { ...verified, tokenType: CREDENTIAL_KINDS[verified.kind].api.tokenType };
     return findRefreshToken(token);
   }
 
@@ -97,7 +98,7 @@ function maySee(client: Client, token: Introspected): boolean {
 }
 
 /** Whatever kind of token it is; a refresh token has no type (RFC 7662 §2.2). */
-type Introspected = Omit<Verified, 'kind' | 'id'> & { id?: string; kind?: string; tokenType?: string };
+type Introspected = Omit<Verified, 'kind' | 'id'> & { id?: string; kind?: ApiKind; tokenType?: string };
 
 /** The members in the order the engine writes them. */
 function answerOf(
@@ -113,7 +114,7 @@ function answerOf(
     sid,
     iss: issuer,
     scope: scope.join(' ') || undefined,
-    token_id: kind === 'personal_token' ? id : undefined,
+    token_id: kind !== undefined && CREDENTIAL_KINDS[kind].api.isNamed ? id : undefined,
     token_type: tokenType,
   };
 }

@@ -7,6 +7,8 @@ import { rotatesRefreshTokens } from '../clients/client.ts';
 import type { Clients } from '../clients/clients.ts';
 import type { JudgeSecret } from '../clients/secret-judge.ts';
 import { wallClock } from '../clock.ts';
+import { createAccessTokenCheck } from '../credentials/access-token-check.ts';
+import { createPersonalTokenCheck } from '../credentials/personal-token-check.ts';
 import type { PersonalTokens } from '../credentials/personal-tokens.ts';
 import { createVerifier, type Verifier } from '../credentials/verify.ts';
 import type { Exchange, IssueAccessToken } from '../exchange/exchange.ts';
@@ -107,7 +109,10 @@ export function createOidc(core: OidcFoundation, options: OidcOptions): Oidc {
     countsSince: async (accountId) => (await accounts.get(accountId))?.tokensSince ?? 0,
   });
   const appsAccess = createAppsAccess({ storage, now, consents });
-  const verifier = createVerifier({ personalTokens, accounts, findAccessToken, noteAppUse: appsAccess.noteUse });
+  const verifier = createVerifier({
+    personal_token: createPersonalTokenCheck({ personalTokens, accounts }),
+    access_token: createAccessTokenCheck({ findAccessToken, noteAppUse: appsAccess.noteUse }),
+  });
 
   const grants = createGrants({ accounts, clients, consents, sessionRecords });
   const adapter = createAdapter({
@@ -124,7 +129,7 @@ export function createOidc(core: OidcFoundation, options: OidcOptions): Oidc {
     },
     stands: createStanding(standsOn),
     effectiveScope: grants.effectiveScope,
-    async findPersonalToken(token) {
+    async findOtherToken(token) {
       const verified = await verifier.introspect(token);
       return verified && asEngineToken(verified);
     },

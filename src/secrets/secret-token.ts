@@ -10,10 +10,10 @@ const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 const RANDOM_LENGTH = 30;
 const CHECKSUM_LENGTH = 6;
 
-/** What a token is: `lk_pat_` a person's, `lk_app_` an app's, `lk_sso_` a one-time sign-in. */
-export type TokenPrefix = 'lk_pat_' | 'lk_app_' | 'lk_sso_';
+/** What a token is of, as `credentials/kinds.ts` names the kinds. */
+export type TokenPrefix = `lk_${string}_`;
 
-const FORM = /^(lk_(?:pat|app|sso)_)([0-9A-Za-z]{30})([0-9A-Za-z]{6})$/;
+const FORM = /^(lk_[a-z]{2,8}_)([0-9A-Za-z]{30})([0-9A-Za-z]{6})$/;
 
 /** A new token. It exists only here: what is stored is its digest. */
 export function createSecretToken(prefix: TokenPrefix): string {

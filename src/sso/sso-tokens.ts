@@ -3,7 +3,8 @@
  * minute, for the app that got it. Knows nothing of who may be signed in.
  */
 import { z } from 'zod';
-import { createSecretToken, digestOf, prefixOf } from '../secrets/secret-token.ts';
+import { CREDENTIAL_KINDS, kindOf } from '../credentials/kinds.ts';
+import { createSecretToken, digestOf } from '../secrets/secret-token.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 
@@ -33,12 +34,12 @@ export interface SsoTokens {
 
 export function createSsoTokens({ storage, now }: { storage: Storage; now: () => number }): SsoTokens {
   const tokens = collection(storage, { kind: 'sso-token', version: 1, schema: SsoToken });
-  const isToken = (text: string) => prefixOf(text) === 'lk_sso_';
+  const isToken = (text: string) => kindOf(text) === 'sso_token';
   const whileGood = (record: SsoToken | undefined) => (record && record.expiresAt > now() ? record : undefined);
 
   return {
     async create(signIn) {
-      const token = createSecretToken('lk_sso_');
+      const token = createSecretToken(CREDENTIAL_KINDS.sso_token.prefix);
       await tokens.insert(digestOf(token), { ...signIn, expiresAt: now() + LIFETIME }, { ttl: LIFETIME, once: true });
       return { token, expiresIn: LIFETIME };
     },
