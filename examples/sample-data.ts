@@ -61,7 +61,7 @@ async function registerApi({ clients }: Core): Promise<SampleData['api']['client
 
 /** For a script of Ben's that reads orders and nothing else. */
 async function makePersonalToken({ accounts, personalTokens }: Core): Promise<string> {
-  const ben = await accounts.find('ben@harbor.example');
+  const ben = await accounts.getOrFail('ben@harbor.example');
   const { token } = await personalTokens.create(ben, { description: 'Nightly report', scope: 'orders.read' });
   return token;
 }

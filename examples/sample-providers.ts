@@ -112,7 +112,7 @@ async function registerServerApp(
 }
 
 async function linkBen({ accounts, links }: Core, identityProviderIds: string[]): Promise<void> {
-  const { id: accountId } = await accounts.find(BEN.email);
+  const { id: accountId } = await accounts.getOrFail(BEN.email);
   for (const identityProviderId of identityProviderIds)
     await links.add({ identityProviderId, subject: BEN.subject, accountId });
 }

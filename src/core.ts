@@ -23,7 +23,7 @@ import { createSessions } from './oidc/sessions.ts';
 import { createSigningKeys } from './oidc/signing-keys.ts';
 import { createOrganizations } from './organizations/organizations.ts';
 import { createPermissions } from './permissions/permissions.ts';
-import { createWithdrawals, isWithdrawal } from './resource-server/withdrawals.ts';
+import { createRevocations, isRevocation } from './resource-server/revocations.ts';
 import { createSealing } from './secrets/sealing.ts';
 import { ensureSecretKey } from './secrets/secret-key.ts';
 import { createSetup } from './setup/setup.ts';
@@ -50,9 +50,9 @@ export async function openCore(
   const { storeUrl, storeMayLoseWrites: mayLoseWrites, secretKeys: configured } = config;
   const store = await openStorage(storeUrl, { now: wallClock, warn, mayLoseWrites });
   const { now } = store;
-  const withdrawals = createWithdrawals(store);
+  const revocations = createRevocations(store);
   const storage = observed(store, async (write) => {
-    if (isWithdrawal(write)) await withdrawals.note();
+    if (isRevocation(write)) await revocations.note();
   });
   const folder = directoryOf(storeUrl);
   const secretKeys = configured.length > 0 || !folder ? configured : [await ensureSecretKey(folder)];
@@ -152,7 +152,7 @@ export async function openCore(
   return {
     storage,
     throttle,
-    withdrawals,
+    revocations,
     sealing,
     audit,
     organizations,

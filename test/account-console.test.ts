@@ -74,7 +74,7 @@ onEachEngine((openStore) => {
       ['given_name', 'Eve'],
     ]);
     expect((await browser.request('/account', { method: 'POST', body: twice })).status).to.equal(400);
-    expect(await app.directory.accounts.find(person.id)).to.include({
+    expect(await app.directory.accounts.getOrFail(person.id)).to.include({
       givenName: 'Ada',
       website: 'https://ada.example/',
     });
@@ -125,7 +125,7 @@ onEachEngine((openStore) => {
     const stranger = await visitor();
     const { token } = await makeToken(browser);
     const [record] = await app.directory.personalTokens.list(
-      (await app.directory.accounts.find((await me(String(token))).sub)).id,
+      (await app.directory.accounts.getOrFail((await me(String(token))).sub)).id,
     );
     const path = `/account/tokens/${record?.id}/revoke`;
     expect((await stranger.browser.submit(path, {})).response?.status).to.equal(404);

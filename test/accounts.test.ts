@@ -78,10 +78,10 @@ describe('accounts', () => {
         const found = await people.accounts.get(account.id);
         expect(found).to.deep.include({ id: account.id, email: account.email });
         expect(await people.accounts.findByEmail('MARIA.virtanen@example.COM')).to.deep.equal(found);
-        expect(await people.accounts.find(account.id)).to.deep.equal(found);
-        expect(await people.accounts.find('maria.virtanen@example.com')).to.deep.equal(found);
-        expect((await failureOf(people.accounts.find('nobody@example.com'))).code).to.equal('not_found');
-        expect((await failureOf(people.accounts.find('nobody'))).code).to.equal('not_found');
+        expect(await people.accounts.getOrFail(account.id)).to.deep.equal(found);
+        expect(await people.accounts.getOrFail('maria.virtanen@example.com')).to.deep.equal(found);
+        expect((await failureOf(people.accounts.getOrFail('nobody@example.com'))).code).to.equal('not_found');
+        expect((await failureOf(people.accounts.getOrFail('nobody'))).code).to.equal('not_found');
       });
 
       it('keeps every standard claim', async () => {
@@ -377,7 +377,7 @@ describe('accounts', () => {
         expect(await outcomeOf(accountsThat({ endSessions: dies }).remove(id))).to.contain('killed');
         expect(await people.accounts.findActive(id)).to.equal(undefined);
         expect(await outcomeOf(people.accounts.create({ email }))).to.equal('conflict');
-        await people.accounts.remove((await people.accounts.find(email)).id);
+        await people.accounts.remove((await people.accounts.getOrFail(email)).id);
         expect(await outcomeOf(people.accounts.create({ email }))).to.equal('ok');
       });
 
@@ -394,7 +394,7 @@ describe('accounts', () => {
         const { id, email } = await person({ givenName: 'Maria', familyName: 'Virtanen', nickname: 'Mari' });
         people.clock.time += 5;
         await people.accounts.update(id, { givenName: 'Marja', nickname: undefined, administrator: undefined });
-        const changed = await people.accounts.find(id);
+        const changed = await people.accounts.getOrFail(id);
         expect(changed).to.include({ email, givenName: 'Marja', familyName: 'Virtanen', administrator: false });
         expect(changed).not.to.have.property('nickname');
         expect(changed.updatedAt).to.equal(people.clock.time);
@@ -412,7 +412,7 @@ describe('accounts', () => {
           people.accounts.update(id, { locale: 'fi' }),
           people.accounts.setPassword(id, PASSWORD),
         ]);
-        const changed = await people.accounts.find(id);
+        const changed = await people.accounts.getOrFail(id);
         expect(changed).to.include({ givenName: 'Maria', familyName: 'Virtanen', locale: 'fi', organizationId });
         expect(changed.administrator).to.equal(true);
         const { entries } = await people.storage.list('administrators', { limit: 10_000 });
@@ -431,8 +431,8 @@ describe('accounts', () => {
           `{${identity},"__proto__":{"administrator":true},"constructor":{"administrator":true}}`,
         );
         await people.accounts.update(id, input);
-        expect(await people.accounts.find(id)).to.include({ id, email, status: 'active', administrator: false });
-        expect(await people.accounts.find(id)).not.to.have.property('passwordHash');
+        expect(await people.accounts.getOrFail(id)).to.include({ id, email, status: 'active', administrator: false });
+        expect(await people.accounts.getOrFail(id)).not.to.have.property('passwordHash');
       });
 
       it('moves the account from one organization to another', async () => {
@@ -455,7 +455,7 @@ describe('accounts', () => {
         expect(people.ended).to.deep.equal([]);
         await people.accounts.setPassword(id, 'another fine password', { address: '192.0.2.1' });
         expect(people.ended).to.deep.equal([`${id} active`]);
-        const { passwordHash } = await people.accounts.find(id);
+        const { passwordHash } = await people.accounts.getOrFail(id);
         expect(await people.passwords.verify('another fine password', passwordHash)).to.equal(true);
         expect(await people.passwords.verify(PASSWORD, passwordHash)).to.equal(false);
         expect((await failureOf(people.accounts.setPassword('nobody', PASSWORD))).code).to.equal('not_found');

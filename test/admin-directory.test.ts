@@ -57,7 +57,7 @@ onEachEngine((openStore) => {
     const { accounts, personalTokens } = app.directory;
     const { id } = await app.person();
     const made = await Promise.all(
-      ['one', 'two'].map(async (description) => personalTokens.create(await accounts.find(id), { description })),
+      ['one', 'two'].map(async (description) => personalTokens.create(await accounts.getOrFail(id), { description })),
     );
     const working = async (origin: string) =>
       Promise.all(
@@ -76,7 +76,7 @@ onEachEngine((openStore) => {
       .to.contain('Nothing from before comes back')
       .and.match(/API tokens that stay ended<\/dt><dd>2</);
     await browser.submit(`${path}/enable`, {});
-    expect((await accounts.find(id)).status).to.equal('active');
+    expect((await accounts.getOrFail(id)).status).to.equal('active');
     expect([...(await working(app.issuer)), ...(await working(other.url))]).to.deep.equal([false, false, false, false]);
     expect(await personalTokens.list(id)).to.deep.equal([]);
   });

@@ -519,7 +519,7 @@ onEachEngine((openStore) => {
         organization: 'acme',
         permission: ['orders'],
       });
-      const { passwordHash: _, ...made } = await app.directory.accounts.find(person.email);
+      const { passwordHash: _, ...made } = await app.directory.accounts.getOrFail(person.email);
       expect(landing.url.pathname).to.equal(`/admin/accounts/${made.id}`);
       expect(made).to.deep.include({ givenName: 'New', familyName: 'Person', status: 'active', administrator: false });
       expect(made).to.deep.include({ organizationId: 'acme', permissions: ['orders'], emailVerified: false });
@@ -552,7 +552,7 @@ onEachEngine((openStore) => {
       expect(await app.directory.accounts.findByEmail('bad@example.com')).to.equal(undefined);
       const sneaky = { email: 'sneaky@example.com', administrator: 'true', emailVerified: 'true', id: admin.id };
       await send('/admin/accounts/new', sneaky);
-      const made = await app.directory.accounts.find(sneaky.email);
+      const made = await app.directory.accounts.getOrFail(sneaky.email);
       expect(made).to.deep.include({ administrator: false, emailVerified: false });
       expect(made.id).not.to.equal(admin.id);
     });
@@ -595,7 +595,7 @@ onEachEngine((openStore) => {
         email: 'x@y.example',
       });
       expect((await elsewhere.introspect(client, access_token)).scope).to.equal('openid invoices');
-      const account = await app.directory.accounts.find(person.id);
+      const account = await app.directory.accounts.getOrFail(person.id);
       expect(account).to.deep.include({ givenName: 'Renamed', email: person.email, permissions: ['invoices'] });
       expect([account.familyName, account.organizationId]).to.deep.equal([undefined, undefined]);
     });
@@ -642,7 +642,7 @@ onEachEngine((openStore) => {
         expect(response?.status, change).to.equal(409);
         expect(text, change).to.contain('This is the only administrator');
       }
-      const { status, administrator } = await app.directory.accounts.find(admin.id);
+      const { status, administrator } = await app.directory.accounts.getOrFail(admin.id);
       expect([status, administrator]).to.deep.equal(['active', true]);
       await send(`/admin/accounts/${asleep.id}/delete`);
     });

@@ -137,7 +137,7 @@ onEachEngine((openStore) => {
 
   it('lets a personal token manage no tokens, not even an administrator’s', async () => {
     const administrator = await app.person({ administrator: true, permissions: ['reports'] });
-    const account = await app.directory.accounts.find(administrator.id);
+    const account = await app.directory.accounts.getOrFail(administrator.id);
     const { token, record } = await app.directory.personalTokens.create(account, { description: 'root' });
     const attempts: [string, string, object?][] = [
       ['GET', '/api/tokens'],

@@ -59,7 +59,7 @@ describe('a backup of the embedded store', () => {
     const administrator = await app.person({ administrator: true });
     const browser = createBrowser(app.issuer);
     await walk(browser, `${app.issuer}/account`, administrator);
-    const account = await app.directory.accounts.find(administrator.id);
+    const account = await app.directory.accounts.getOrFail(administrator.id);
     const { token } = await app.directory.personalTokens.create(account, { description: 'kept', expiresIn: 3600 });
     await shellJson(store, 'backup', file);
     await app.close();

@@ -291,7 +291,7 @@ describe('the shell, while the server runs', function () {
       expect(await scopeOf()).to.contain('gone.soon');
       expect(await json('permission', 'delete', 'gone.soon')).to.deep.equal({ name: 'gone.soon', status: 'deleted' });
       expect(await scopeOf()).not.to.contain('gone.soon');
-      expect((await app.directory.accounts.find(person.id)).permissions).to.deep.equal([]);
+      expect((await app.directory.accounts.getOrFail(person.id)).permissions).to.deep.equal([]);
       await json('permission', 'create', 'gone.soon', '--description', 'Back');
       expect(await scopeOf(), 'made again, it is nobody’s').not.to.contain('gone.soon');
     });

@@ -36,7 +36,7 @@ onEachEngine((openStore) => {
 
   async function makeToken() {
     const person = await app.person();
-    const account = await app.directory.accounts.find(person.id);
+    const account = await app.directory.accounts.getOrFail(person.id);
     const { token } = await app.directory.personalTokens.create(account, { description: 'a page' });
     return { token, person };
   }

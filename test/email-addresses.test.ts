@@ -89,7 +89,7 @@ onEachEngine((openStore) => {
 
   /** The person who has the address is gone, and the address free. */
   async function free(email: string): Promise<void> {
-    const { id } = await app.directory.accounts.find(email);
+    const { id } = await app.directory.accounts.getOrFail(email);
     await app.directory.accounts.remove(id);
   }
 
@@ -103,7 +103,7 @@ onEachEngine((openStore) => {
       const sent = { ...fields, email: written, password: PASSWORD, status: 'active' };
       const made = await browser.submit('/admin/accounts/new', sent);
       expect(made.url.pathname, written).to.match(/^\/admin\/accounts\/[0-9a-f-]{36}$/);
-      expect((await app.directory.accounts.find(written)).email).to.equal(kept);
+      expect((await app.directory.accounts.getOrFail(written)).email).to.equal(kept);
       for (const spelling of [written, kept])
         expect((await signIn(spelling)).url.pathname, spelling).to.equal('/account');
       await post.send(aMail(written));
@@ -124,11 +124,11 @@ onEachEngine((openStore) => {
       expect((await arrive(createBrowser(app.issuer), loginPath(String(body.access_token)))).url.pathname).to.equal(
         '/account',
       );
-      expect((await app.directory.accounts.find(kept)).email).to.equal(kept);
+      expect((await app.directory.accounts.getOrFail(kept)).email).to.equal(kept);
       await free(kept);
       const person = providers.somebody({ email: written });
       await signInWith({ browser: createBrowser(app.issuer), person, provider: 'openid' });
-      expect((await app.directory.accounts.find(kept)).emailVerified).to.equal(true);
+      expect((await app.directory.accounts.getOrFail(kept)).emailVerified).to.equal(true);
       await free(kept);
     }
   }).timeout(60_000);
@@ -137,7 +137,7 @@ onEachEngine((openStore) => {
     for (const [one, other] of SAME) {
       const { id, email } = await app.directory.accounts.create({ email: one, password: PASSWORD });
       expect(email).to.match(/^[\x21-\x7e]+$/);
-      expect((await app.directory.accounts.find(other)).id).to.equal(id);
+      expect((await app.directory.accounts.getOrFail(other)).id).to.equal(id);
       const again = await shell(store, ['account', 'create', '--email', other, '--password', PASSWORD]);
       expect(again).to.include({ status: 1, stdout: '' });
       expect(again.stderr).to.contain('there is an account with this e-mail already');
@@ -156,7 +156,7 @@ onEachEngine((openStore) => {
 
   it('tells the APIs behind it the address in ASCII', async () => {
     const { id } = await app.directory.accounts.create({ email: 'zoë@пример.рф'.replace('ë', 'e') });
-    const account = await app.directory.accounts.find(id);
+    const account = await app.directory.accounts.getOrFail(id);
     const { token } = await app.directory.personalTokens.create(account, { description: 'API' });
     const answer = await fetch(`${app.issuer}/verify`, { headers: { authorization: `Bearer ${token}` } });
     expect(answer.headers.get('x-auth-email')).to.equal('zoe@xn--e1afmkfd.xn--p1ai');

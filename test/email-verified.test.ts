@@ -72,10 +72,10 @@ onEachEngine((openStore) => {
     const partner = await partnerApp(app.directory);
     const emailVerified = async (email: string) => {
       expect((await askAsPartner(app.issuer, 'token', partner, { email })).status).to.equal(200);
-      return (await app.directory.accounts.find(email)).emailVerified;
+      return (await app.directory.accounts.getOrFail(email)).emailVerified;
     };
     expect(await emailVerified('before@partner.example')).to.equal(false);
-    const { sso } = await app.directory.clients.find(partner.id);
+    const { sso } = await app.directory.clients.getOrFail(partner.id);
     if (!sso) throw new Error('no partner');
     await app.directory.clients.update(partner.id, { sso: { ...sso, vouchesForEmail: true } });
     expect(await emailVerified('before@partner.example')).to.equal(true);

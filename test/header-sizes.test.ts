@@ -91,7 +91,7 @@ onEachEngine((openStore) =>
       expect(mistaken.url.searchParams.get('error')).to.equal('unsupported_response_type');
       const unknown = await browser.open(url.replace('app.example.com', 'elsewhere.example.com'));
       expect(unknown.response?.status).to.equal(400);
-      const account = await app.directory.accounts.find(person.id);
+      const account = await app.directory.accounts.getOrFail(person.id);
       const { token } = await app.directory.personalTokens.create(account, { description: 'a script' });
       const headers = { authorization: `Token ${token}` };
       expect((await fetch(`${nginx.url}/verify?audience=${'a'.repeat(200)}`, { headers })).status).to.equal(200);

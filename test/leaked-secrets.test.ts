@@ -17,7 +17,7 @@ onEachEngine((openStore) => {
 
   async function makeToken(): Promise<string> {
     const { id } = await app.person();
-    const account = await app.directory.accounts.find(id);
+    const account = await app.directory.accounts.getOrFail(id);
     return (await app.directory.personalTokens.create(account, { description: 'found in a public place' })).token;
   }
 

@@ -14,7 +14,7 @@ const WRITTEN_AS_THEY_ARE: Readonly<Record<string, readonly string[]>> = {
   'oidc/session-records.ts': ['Session', 'Session-uid'],
   'oidc/token-families.ts': ['ended-family'],
   'permissions/permissions.ts': ['permissions-version'],
-  'resource-server/withdrawals.ts': ['withdrawals'],
+  'resource-server/revocations.ts': ['withdrawals'],
   'schedule.ts': ['schedule'],
   'setup/setup.ts': ['setup-claim'],
   'storage/collection.ts': [],

@@ -44,7 +44,7 @@ describe('the published middleware', function () {
       api = await app.client({ introspection: true, redirectUris: [] });
       await app.directory.permissions.create({ name: 'reports', description: 'Read your reports' });
       const person = await app.person({ permissions: ['reports'] });
-      const account = await app.directory.accounts.find(person.id);
+      const account = await app.directory.accounts.getOrFail(person.id);
       ({ token } = await app.directory.personalTokens.create(account, { description: 'a script' }));
     });
     after(async () => {

@@ -281,7 +281,7 @@ onEachEngine((openStore) => {
         const person = { email: `unusual${index}@partner.example`, first_name: told, last_name: 'Lee' };
         for (const path of ['token', 'access-token', 'token'])
           expect((await askAsPartner(app.issuer, path, partner, person)).status, told).to.equal(200);
-        const account = await app.directory.accounts.find(person.email);
+        const account = await app.directory.accounts.getOrFail(person.email);
         expect(account.givenName).to.equal(kept);
         const noted = told.trim() === '' ? 0 : 1;
         expect(await eventsOf(account.id), told).to.have.lengthOf(noted);

@@ -63,7 +63,7 @@ onEachEngine((openStore) => {
       const proxy = await start(origin());
       await app.directory.permissions.create({ name: 'reports', description: 'x' }).catch(() => undefined);
       const person = await app.person({ permissions: ['reports'] });
-      const account = await app.directory.accounts.find(person.id);
+      const account = await app.directory.accounts.getOrFail(person.id);
       const { token } = await app.directory.personalTokens.create(account, { description: 'a script' });
       const guard = createResourceServer({ issuer: proxy.url, clientId: api.id, clientSecret: api.secret });
       const isLet = async () => (await guard.decide(`Token ${token}`)).caller !== undefined;

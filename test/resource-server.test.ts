@@ -225,7 +225,7 @@ async function makeToken(app: TestApp, scope = 'reports') {
     await app.directory.permissions.create({ name, description: `May use ${name}` }).catch(() => undefined);
   }
   const person = await app.person({ permissions: ['reports', 'settings'] });
-  const account = await app.directory.accounts.find(person.id);
+  const account = await app.directory.accounts.getOrFail(person.id);
   const { token, record } = await app.directory.personalTokens.create(account, { description: 'a script', scope });
   return { token, tokenId: record.id, personId: person.id };
 }

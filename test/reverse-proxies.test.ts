@@ -54,7 +54,7 @@ onEachEngine((openStore) => {
 
   async function makeToken(scope: string) {
     const person = await app.person({ permissions: scope.split(' ') });
-    const account = await app.directory.accounts.find(person.id);
+    const account = await app.directory.accounts.getOrFail(person.id);
     const { token } = await app.directory.personalTokens.create(account, { description: 'a script', scope });
     return { token, person };
   }

@@ -71,7 +71,7 @@ onEachEngine((openStore) => {
     const person = providers.somebody();
     const browser = createBrowser(app.issuer);
     await signInWith({ browser, person, provider, path: SECURITY });
-    const { id, email } = await app.directory.accounts.find(String(person.email));
+    const { id, email } = await app.directory.accounts.getOrFail(String(person.email));
     return { id, email, browser, person };
   }
 

@@ -289,7 +289,7 @@ onEachEngine((openStore) => {
       const landing = await signInWith({ browser: visitor, person });
       expect(landing.response?.status).to.equal(403);
       expect(titleOf(landing.text)).to.equal('Your account waits for approval');
-      const account = await app.directory.accounts.find(String(person.email));
+      const account = await app.directory.accounts.getOrFail(String(person.email));
       expect(account).to.include({ status: 'pending', organizationId, emailVerified: true });
       await app.directory.accounts.approve(account.id);
       expect(pathOf(await signInWith({ browser: visitor, person }))).to.equal('/account');
@@ -301,7 +301,7 @@ onEachEngine((openStore) => {
         const person = providers.somebody({ givenName: 'Ben', familyName: 'Okafor' });
         const visitor = browser();
         expect(pathOf(await signInWith({ browser: visitor, person, provider }))).to.equal('/account');
-        const account = await app.directory.accounts.find(String(person.email));
+        const account = await app.directory.accounts.getOrFail(String(person.email));
         expect(account).to.include({ status: 'active' }).and.not.to.have.property('passwordHash', '');
         expect(await accountOf(provider, person)).to.equal(account.id);
         await signInWith({ browser: browser(), person, provider });
@@ -330,7 +330,7 @@ onEachEngine((openStore) => {
           expect(pathOf(await signInWith({ browser: browser(), person })), `${kind}, ${isWritten}`).to.equal(
             '/account',
           );
-          const account = await app.directory.accounts.find(String(person.email));
+          const account = await app.directory.accounts.getOrFail(String(person.email));
           expect(await accountOf('github', person)).to.equal(account.id);
           mock.timers.reset();
         }

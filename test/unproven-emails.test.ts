@@ -54,7 +54,7 @@ onEachEngine((openStore) => {
   async function named(email: string) {
     const { status, body, text } = await ask(email, { path: 'access-token' });
     expect(status, text).to.equal(200);
-    return { ...(await app.directory.accounts.find(email)), accessToken: String(body.access_token) };
+    return { ...(await app.directory.accounts.getOrFail(email)), accessToken: String(body.access_token) };
   }
 
   const proveAtProvider = (email: string) =>
@@ -86,7 +86,7 @@ onEachEngine((openStore) => {
       const { accessToken, ...before } = await named(email);
       expect(before).to.include({ emailVerified: false, emailSaidBy: partner.id });
       await prove(email);
-      const owner = await app.directory.accounts.find(email);
+      const owner = await app.directory.accounts.getOrFail(email);
       expect(owner.id).not.to.equal(before.id);
       expect(owner.emailSaidBy).to.equal(undefined);
       const { email: _, updatedAt, ...kept } = before;
@@ -143,10 +143,10 @@ onEachEngine((openStore) => {
     await app.directory.accounts.create({ email: early, organizationId: partner.organizationId });
     expect((await ask(unproven, { by: await partnerApp(app.directory) })).status, 'another app’s word').to.equal(403);
     for (const email of [vouched, marked, early, unproven]) {
-      const before = await app.directory.accounts.find(email);
+      const before = await app.directory.accounts.getOrFail(email);
       const person = providers.somebody({ email, unverified: email === unproven });
       await signInWith({ browser: createBrowser(app.issuer), person, provider: 'openid' });
-      const after = await app.directory.accounts.find(email);
+      const after = await app.directory.accounts.getOrFail(email);
       expect(after.id).to.equal(before.id);
     }
   }).timeout(60_000);
@@ -172,7 +172,7 @@ onEachEngine((openStore) => {
     const { status, stderr } = await shell(store, ['account', 'verify-email', id]);
     expect([status, stderr]).to.deep.equal([1, 'the account has no e-mail: somebody else proved it to be theirs\n']);
     expect(await shellJson(store, 'account', 'delete', id)).to.deep.equal({ id, status: 'deleted' });
-    expect((await app.directory.accounts.find(email)).emailVerified).to.equal(true);
+    expect((await app.directory.accounts.getOrFail(email)).emailVerified).to.equal(true);
   }).timeout(60_000);
 
   it('is one account’s, whoever proves and names it at the same moment in two processes', async () => {
@@ -189,7 +189,7 @@ onEachEngine((openStore) => {
         app.directory.accounts.create({ email, emailVerified: true }),
         Promise.all(calls),
       ]);
-      expect((await app.directory.accounts.find(email)).id).to.equal(owner.id);
+      expect((await app.directory.accounts.getOrFail(email)).id).to.equal(owner.id);
       const { accounts } = await app.directory.accounts.list({ organizationId: partner.organizationId, limit: 10_000 });
       const theirs = accounts.filter((account) => [account.email, account.emailGivenUp].includes(email));
       expect(theirs.map((account) => account.email)).to.deep.equal(theirs.length === 0 ? [] : ['']);

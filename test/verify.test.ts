@@ -27,7 +27,7 @@ onEachEngine((openStore) => {
   async function makeToken(input: { scope?: string; expiresIn?: number } = {}) {
     const organization = await app.directory.organizations.create({ name: 'Acme' });
     const person = await app.person({ permissions: ['reports', 'settings'], organizationId: organization.id });
-    const account = await app.directory.accounts.find(person.id);
+    const account = await app.directory.accounts.getOrFail(person.id);
     const { token, record } = await app.directory.personalTokens.create(account, { description: 'a script', ...input });
     return { token, id: record.id, person, organization };
   }

@@ -97,7 +97,7 @@ export interface Accounts {
   /** The person of this organization whose e-mail went to who proved it. */
   findByEmailGivenUp(email: string, organizationId: string): Promise<Account | undefined>;
   /** @throws {AppError} `not_found` */
-  find(idOrEmail: string): Promise<Account>;
+  getOrFail(idOrEmail: string): Promise<Account>;
   /**
    * @param changes Or a pure function that works them out from the account as it is; undefined for none.
    * @throws {AppError} `not_found`, as `create` does, or what the function throws.
@@ -316,7 +316,7 @@ export function createAccounts(options: AccountsOptions): Accounts {
       return account?.status === 'active' ? account : undefined;
     },
 
-    async find(idOrEmail) {
+    async getOrFail(idOrEmail) {
       const account = await (idOrEmail.includes('@') ? findByEmail(idOrEmail) : accounts.get(idOrEmail));
       if (!account) throw noSuch('account', idOrEmail);
       return account;

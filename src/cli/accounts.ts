@@ -37,7 +37,7 @@ export function accountCommands({ program, on }: Shell): void {
           { everyAccount, organizations },
           { organization, ...options }: ListOptions & { organization?: string },
         ) => {
-          if (organization !== undefined) await organizations.find(organization);
+          if (organization !== undefined) await organizations.getOrFail(organization);
           const page = { organizationId: organization, after: options.after };
           return (await chosen(everyAccount(page), options, textsOf)).map(shownAccount);
         },
@@ -46,10 +46,10 @@ export function accountCommands({ program, on }: Shell): void {
   account
     .command('show <id-or-email>')
     .description('show an account')
-    .action(on(async ({ accounts }, who: string) => shownAccount(await accounts.find(who))));
+    .action(on(async ({ accounts }, who: string) => shownAccount(await accounts.getOrFail(who))));
   addSettings(account.command('update <id-or-email>').description('change an account'), SETTINGS, 'update').action(
     on(async ({ accounts }, who: string, options: Record<string, unknown>) => {
-      const { id } = await accounts.find(who);
+      const { id } = await accounts.getOrFail(who);
       return shownAccount(await accounts.update(id, saidOf<AccountChanges>(options, SETTINGS)));
     }),
   );
@@ -58,7 +58,7 @@ export function accountCommands({ program, on }: Shell): void {
     .description('say that the e-mail is known to be theirs')
     .action(
       on(async ({ accounts }, who: string) => {
-        const { id } = await accounts.find(who);
+        const { id } = await accounts.getOrFail(who);
         const { emailVerified } = await accounts.update(id, { emailVerified: true });
         return { id, email_verified: emailVerified };
       }),
@@ -68,7 +68,7 @@ export function accountCommands({ program, on }: Shell): void {
     .description('give a new password, read from standard input; it ends all sessions, and what apps were given')
     .action(
       on(async ({ accounts }, who: string) => {
-        const { id } = await accounts.find(who);
+        const { id } = await accounts.getOrFail(who);
         await accounts.setPassword(id, readSecret());
         return { id };
       }),
@@ -79,7 +79,7 @@ export function accountCommands({ program, on }: Shell): void {
       .description(`${change} an account`)
       .action(
         on(async ({ accounts }, who: string) => {
-          const { id } = await accounts.find(who);
+          const { id } = await accounts.getOrFail(who);
           const { status } = await accounts[change](id);
           return { id, status };
         }),
@@ -90,7 +90,7 @@ export function accountCommands({ program, on }: Shell): void {
     .description('delete an account and all that is its')
     .action(
       on(async ({ accounts }, who: string) => {
-        const { id } = await accounts.find(who);
+        const { id } = await accounts.getOrFail(who);
         await accounts.remove(id);
         return { id, status: 'deleted' };
       }),
@@ -112,7 +112,7 @@ async function linkAccount(
   who: string,
   { identityProvider, subject }: { identityProvider: string; subject: string },
 ): Promise<Result> {
-  const [{ id }, provider] = await Promise.all([accounts.find(who), identityProviders.get(identityProvider)]);
+  const [{ id }, provider] = await Promise.all([accounts.getOrFail(who), identityProviders.get(identityProvider)]);
   if (!provider) throw noSuch('identity provider', identityProvider);
   await links.add({ accountId: id, identityProviderId: provider.id, subject });
   return { id };

@@ -45,7 +45,7 @@ export function appCommands(shell: Shell): void {
   app
     .command('show <client_id>')
     .description('show an app')
-    .action(on(async ({ clients }, clientId: string) => shownClient(await clients.find(clientId))));
+    .action(on(async ({ clients }, clientId: string) => shownClient(await clients.getOrFail(clientId))));
   addSettings(app.command('update <client_id>').description('change an app'), SETTINGS, 'update').action(
     on(async ({ clients }, clientId: string, options: Record<string, unknown>) => {
       const { client, secret } = await clients.update(clientId, saidOf<ClientChanges>(options, SETTINGS));
@@ -129,7 +129,7 @@ function tokenCommands(token: Shell['program'], { on }: Shell): void {
     );
   addListOptions(token.command('list <client_id>').description('list the tokens of an app')).action(
     on(async ({ appTokens, clients }, clientId: string, options: ListOptions) => {
-      await clients.find(clientId);
+      await clients.getOrFail(clientId);
       const all = await appTokens.list(clientId);
       const from = options.after === undefined ? 0 : all.findIndex(({ id }) => id === options.after) + 1;
       const texts = ({ id, identityProviderId, hint }: ListedAppToken) => [id, identityProviderId, hint];
@@ -182,7 +182,7 @@ interface PartnerSignInOptions {
 
 /** What an app gives people it may ask for as well. */
 async function allowPartnerSignIn({ clients }: Core, clientId: string, options: PartnerSignInOptions): Promise<Result> {
-  const known = await clients.find(clientId);
+  const known = await clients.getOrFail(clientId);
   const { client } = await clients.update(clientId, {
     permissions: [...new Set([...known.permissions, ...options.permission])],
     sso: {

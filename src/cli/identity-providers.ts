@@ -56,14 +56,14 @@ export function identityProviderCommands({ program, on }: Shell): void {
   provider
     .command('show <id>')
     .description('show an identity provider')
-    .action(on(async ({ identityProviders }, id: string) => shown(await find(identityProviders, id))));
+    .action(on(async ({ identityProviders }, id: string) => shown(await getOrFail(identityProviders, id))));
   addSettings(provider.command('update <id>').description('change an identity provider'), SETTINGS, 'update')
     .option('--new-people <policy>', 'who have no account yet: refuse, pending or active')
     .option('--organization <id>', 'of new people')
     .option('--no-organization')
     .action(
       on(async ({ identityProviders }, id: string, options: NewPeopleOptions & Record<string, unknown>) => {
-        const { newPeople } = await find(identityProviders, id);
+        const { newPeople } = await getOrFail(identityProviders, id);
         const said = saidOf<IdentityProviderChanges>(options, SETTINGS);
         return shown(await identityProviders.update(id, { ...said, ...newPeopleIn(options, newPeople) }));
       }),
@@ -78,7 +78,7 @@ export function identityProviderCommands({ program, on }: Shell): void {
       .description(`${verb} an identity provider`)
       .action(
         on(async ({ identityProviders }, id: string) => {
-          const known = await find(identityProviders, id);
+          const known = await getOrFail(identityProviders, id);
           await identityProviders[run](id);
           return { id: known.id, status };
         }),
@@ -95,7 +95,7 @@ function newPeopleIn({ newPeople: policy, organization }: NewPeopleOptions, know
   return { newPeople: wanted === 'refuse' ? { policy: wanted } : { policy: wanted, organizationId } };
 }
 
-async function find(identityProviders: Core['identityProviders'], id: string): Promise<IdentityProvider> {
+async function getOrFail(identityProviders: Core['identityProviders'], id: string): Promise<IdentityProvider> {
   const provider = await identityProviders.get(id);
   if (!provider) throw noSuch('identity provider', id);
   return provider;

@@ -31,7 +31,7 @@ export function organizationCommands({ program, on }: Shell): void {
   organization
     .command('show <id>')
     .description('show an organization')
-    .action(on(async ({ organizations }, id: string) => shownOrganization(await organizations.find(id))));
+    .action(on(async ({ organizations }, id: string) => shownOrganization(await organizations.getOrFail(id))));
   addSettings(organization.command('update <id>').description('change an organization'), ORGANIZATION, 'update').action(
     on(async ({ organizations }, id: string, options: Record<string, unknown>) =>
       shownOrganization(await organizations.update(id, saidOf(options, ORGANIZATION))),

@@ -75,7 +75,7 @@ export interface Clients {
   /** The app, also when disabled. */
   get(id: string): Promise<Client | undefined>;
   /** The same. @throws {AppError} `not_found` */
-  find(id: string): Promise<Client>;
+  getOrFail(id: string): Promise<Client>;
   /** The app when it may act now. */
   findActive(id: string): Promise<Client | undefined>;
   /** In the order of their ids, the disabled ones included. */
@@ -170,7 +170,7 @@ export function createClients(options: ClientsOptions): Clients {
   return {
     get: (id) => clients.get(id),
 
-    async find(id) {
+    async getOrFail(id) {
       const client = await clients.get(id);
       if (!client) throw noSuch('app', id);
       return client;

@@ -172,7 +172,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     await Promise.allSettled([old, tokens.delete(made.digest), digests.delete(made.id)]);
   }
 
-  async function findOwn(accountId: string, id: string): Promise<PersonalToken> {
+  async function getOwn(accountId: string, id: string): Promise<PersonalToken> {
     const digest = z.uuid().safeParse(id).success ? await digests.get(id) : undefined;
     const token = digest === undefined ? undefined : await tokens.get(digest);
     if (token?.accountId !== accountId) throw new AppError('not_found', 'there is no such token');
@@ -219,7 +219,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     },
 
     async revoke(accountId, id, origin = {}) {
-      await revoke(await findOwn(accountId, id), origin);
+      await revoke(await getOwn(accountId, id), origin);
     },
 
     async revokeAll(accountId, origin = {}) {
@@ -237,7 +237,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
     async rotate({ id: accountId, epoch }, id, { overlap, origin = {} }) {
       if (!Number.isInteger(overlap) || overlap < 0 || overlap > LONGEST_OVERLAP)
         throw invalid('overlap', 'must be 0 to 86400 seconds');
-      const old = await findOwn(accountId, id);
+      const old = await getOwn(accountId, id);
       if (!isCurrent(old, now())) throw exchangedAlready();
       const until = now() + overlap;
       const lifetime = old.expiresAt === undefined ? null : old.expiresAt - old.createdAt;

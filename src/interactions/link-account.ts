@@ -57,7 +57,9 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
   }
 
   /** @throws {AppError} `interaction_expired` */
-  async function find(interaction: Interaction): Promise<{ identity: ExternalIdentity; reason: Waiting['reason'] }> {
+  async function getOrFail(
+    interaction: Interaction,
+  ): Promise<{ identity: ExternalIdentity; reason: Waiting['reason'] }> {
     const kept = await waiting.get(keyOf(interaction));
     const identityProvider = kept && (await findProvider(kept.identityProviderId));
     if (!kept || !identityProvider || !isForSignIn(identityProvider))
@@ -83,13 +85,13 @@ export function createLinkAccount({ storage, accounts, findProvider, methods, lo
     },
 
     async show(interaction: Interaction): Promise<Outcome> {
-      const { identity, reason } = await find(interaction);
+      const { identity, reason } = await getOrFail(interaction);
       const email = reason === 'known_email' ? identity.profile.email : interaction.loginHint;
       return linkPage(interaction, { identity, reason, email });
     },
 
     async submit(interaction: Interaction, form: LoginForm): Promise<Outcome> {
-      const { identity, reason } = await find(interaction);
+      const { identity, reason } = await getOrFail(interaction);
       return login(interaction, form, {
         async proven(account) {
           await methods.link(account, identity, { ...interaction.source, clientId: interaction.client.id });

@@ -19,7 +19,7 @@ export interface Organizations {
   create(input: NewOrganization, origin?: Origin): Promise<Organization>;
   get(id: string): Promise<Organization | undefined>;
   /** @throws {AppError} `not_found` */
-  find(id: string): Promise<Organization>;
+  getOrFail(id: string): Promise<Organization>;
   /** Whatever is absent stays. @throws {AppError} `not_found`; `invalid_request` naming the field. */
   update(id: string, changes: OrganizationChanges, origin?: Origin): Promise<Organization>;
   /** Deletes one that nobody belongs to. @throws {AppError} `not_found`; `conflict` saying who does. */
@@ -39,7 +39,7 @@ export interface OrganizationsOptions {
 export function createOrganizations({ storage, now, audit, whatBelongsTo }: OrganizationsOptions): Organizations {
   const organizations = collection(storage, { kind: 'organization', version: 1, schema: Organization });
 
-  async function find(id: string): Promise<Organization> {
+  async function getOrFail(id: string): Promise<Organization> {
     const organization = await organizations.get(id);
     if (!organization) throw noSuch('organization', id);
     return organization;
@@ -47,7 +47,7 @@ export function createOrganizations({ storage, now, audit, whatBelongsTo }: Orga
 
   return {
     get: (id) => organizations.get(id),
-    find,
+    getOrFail,
 
     async create(input, origin = {}) {
       const { name, id = randomUUID() } = parseInput(NewOrganization, input);
@@ -67,7 +67,7 @@ export function createOrganizations({ storage, now, audit, whatBelongsTo }: Orga
     },
 
     async remove(id, origin = {}) {
-      const { name } = await find(id);
+      const { name } = await getOrFail(id);
       const belongs = await whatBelongsTo(id);
       if (belongs !== undefined)
         throw new AppError('conflict', `${belongs} belongs to this organization: move or delete it first`);

@@ -9,7 +9,7 @@ import type { Clients } from '../clients/clients.ts';
 import type { JudgeSecret } from '../clients/secret-judge.ts';
 import { AppError } from '../errors.ts';
 import { basicCredentials } from '../http/authorization.ts';
-import type { Withdrawals } from './withdrawals.ts';
+import type { Revocations } from './revocations.ts';
 
 /** A feed that has been silent for longer than a few of these is dead. */
 const HEARTBEAT_MS = 5_000;
@@ -19,11 +19,11 @@ const MOST_FEEDS = { ofApp: 50, inTotal: 500 };
 
 export interface FeedRoutesOptions {
   clients: Pick<Clients, 'findActive'>;
-  withdrawals: Withdrawals;
+  revocations: Revocations;
   judgeSecret: JudgeSecret;
 }
 
-export function feedRoutes({ clients, withdrawals, judgeSecret }: FeedRoutesOptions): Router {
+export function feedRoutes({ clients, revocations, judgeSecret }: FeedRoutesOptions): Router {
   const router = new Router();
   /** Feeds of each app that are open in this process. */
   const open = new Map<string, number>();
@@ -46,7 +46,7 @@ export function feedRoutes({ clients, withdrawals, judgeSecret }: FeedRoutesOpti
     const greet = () => stream.write(': still here\n\n');
     const heartbeat = setInterval(greet, HEARTBEAT_MS);
     greet();
-    for await (const count of withdrawals.watch(signal)) {
+    for await (const count of revocations.watch(signal)) {
       // Silence tells an API that it cannot rely on what it remembers.
       if (count === null) break;
       stream.write(`id: ${count}\nevent: withdrawal\ndata: ${count}\n\n`);

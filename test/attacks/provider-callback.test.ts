@@ -127,7 +127,7 @@ onEachEngine((openStore) => {
       const known = browser();
       await known.submit((await openLogin(known)).url.pathname, { email, password });
       expect((await known.open(back.href)).response?.status).to.equal(400);
-      expect(await linksOf(await directory.accounts.find(email))).to.equal(IDS.length);
+      expect(await linksOf(await directory.accounts.getOrFail(email))).to.equal(IDS.length);
       expect((await visitor.open(back.href)).url.pathname).to.equal('/account');
     });
 

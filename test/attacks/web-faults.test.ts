@@ -113,7 +113,7 @@ describe('the pages without Redis', () => {
     expect(await until(async () => (await statusOf(target, '/health/ready')) === 200), 'back').to.be.lessThan(3_000);
     const landing = await browser.submit(path, fields);
     expect(landing.url.searchParams.get('code')).to.be.a('string');
-    const account = await target.directory.accounts.find(fields.email);
+    const account = await target.directory.accounts.getOrFail(fields.email);
     const { events } = await target.directory.audit.list({ accountId: account.id });
     expect(events.filter(({ type }) => type === 'sign_in')).to.have.length(1);
   });

@@ -503,7 +503,7 @@ describe('an attacker of what partners send', () => {
     const token = await scene.tokenFor({ email });
     const { text } = await scene.post('access-token', formFields(scene.partner, { email }));
     const { access_token: access } = JSON.parse(text);
-    const account = await target.directory.accounts.find(email);
+    const account = await target.directory.accounts.getOrFail(email);
     const personal = await target.directory.personalTokens.create(account, { description: 'x', expiresIn: 86_400 });
     const last = token.endsWith('0') ? '1' : '0';
     const forged = [
@@ -762,7 +762,7 @@ describe('an attacker of what partners send', () => {
     for (const name of names) {
       const email = newEmail();
       await scene.tokenFor({ email, first_name: name, last_name: name });
-      const { givenName = '', familyName = '' } = await target.directory.accounts.find(email);
+      const { givenName = '', familyName = '' } = await target.directory.accounts.getOrFail(email);
       for (const kept of [givenName, familyName])
         expect(kept).to.match(/^[^<>\p{Cc}\p{Cs}\p{Zl}\p{Zp}\u202a-\u202e\u2066-\u2069]{0,120}$/u);
     }

@@ -243,11 +243,11 @@ onEachEngine((openStore) => {
           const begun: Attempt[] = [];
           for (const credential of Object.values(credentials))
             if (ends(done, credential)) begun.push(await credential.begin(person));
-          const before = await app.directory.accounts.find(person.id);
+          const before = await app.directory.accounts.getOrFail(person.id);
           const stop = failWrites(app.directory.storage, { after: kept });
           await done.run(person, browser).catch(() => undefined);
           const isWhole = !stop();
-          const after = await app.directory.accounts.find(person.id);
+          const after = await app.directory.accounts.getOrFail(person.id);
           if (after.epoch > before.epoch) {
             raisedAt ??= kept;
             await elsewhere.accounts.enable(person.id);

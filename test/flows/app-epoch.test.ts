@@ -116,11 +116,11 @@ onEachEngine((openStore) => {
         const begun: [string, Attempt][] = [];
         for (const [name, credential] of Object.entries(credentials))
           begun.push([name, await credential.begin(client, person)]);
-        const before = await app.directory.clients.find(client.id);
+        const before = await app.directory.clients.getOrFail(client.id);
         const stop = failWrites(app.directory.storage, { after: kept });
         await run(app.directory, client).catch(() => undefined);
         const isWhole = !stop();
-        const after = await elsewhere.clients.find(client.id);
+        const after = await elsewhere.clients.getOrFail(client.id);
         if (after.epoch > before.epoch) {
           raisedAt ??= kept;
           await again(elsewhere, client);

@@ -54,7 +54,10 @@ onEachEngine((openStore) => {
       const { accounts, personalTokens, storage, ...more } = await open();
       person = await more.person();
       client = await more.client({ trusted: true });
-      const { token } = await personalTokens.create(await accounts.find(person.id), { description: 'x', expiresIn });
+      const { token } = await personalTokens.create(await accounts.getOrFail(person.id), {
+        description: 'x',
+        expiresIn,
+      });
       await storage.close();
       return token;
     }
@@ -65,7 +68,10 @@ onEachEngine((openStore) => {
       const { body } = await flows.redeem(client, await flows.authorize({ client, person }));
       expect(await codeOf(String(body.access_token)), 'a new access token').to.equal('200');
       const { accounts, personalTokens, storage } = await open();
-      const made = await personalTokens.create(await accounts.find(person.id), { description: 'y', expiresIn: 600 });
+      const made = await personalTokens.create(await accounts.getOrFail(person.id), {
+        description: 'y',
+        expiresIn: 600,
+      });
       await storage.close();
       expect(await codeOf(made.token), 'a new personal token').to.equal('200');
     }
@@ -101,7 +107,7 @@ describe('when the clock of the machine is set, on the embedded store', () => {
     const directory = await openCore(readConfig({ STORE_URL: store.storeUrl, SECRET_KEY }));
     const person = await fixtures(directory).person();
     const client = await fixtures(directory).client({ trusted: true });
-    const account = await directory.accounts.find(person.id);
+    const account = await directory.accounts.getOrFail(person.id);
     const { token } = await directory.personalTokens.create(account, { description: 'x', expiresIn: 600 });
     await directory.storage.close();
 

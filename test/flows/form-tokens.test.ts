@@ -96,7 +96,7 @@ onEachEngine((openStore) => {
       await identityProviders.create({ id, kind: 'google', clientId: 'x', clientSecret: 'y' });
     await identityProviders.disable('former');
     await links.add({ identityProviderId: 'corp', subject: '1', accountId: admin.id });
-    await app.directory.personalTokens.create(await accounts.find(admin.id), { description: 'a script' });
+    await app.directory.personalTokens.create(await accounts.getOrFail(admin.id), { description: 'a script' });
     const partner = await partnerApp(app.directory, { organizationId: 'acme' });
     await ssoConnections.noteSignIn(admin.id, partner.id, undefined);
     await clients.disable((await app.client()).id);
@@ -174,7 +174,7 @@ onEachEngine((openStore) => {
         const givenName = `Ada ${Math.random()}`;
         const sent = await send(who, '/account', { given_name: givenName, form_token: token }, { origin });
         expect([sent.status, sent.headers.get('location')]).to.deep.equal([303, '/account']);
-        expect((await app.directory.accounts.find(admin.id)).givenName).to.equal(givenName);
+        expect((await app.directory.accounts.getOrFail(admin.id)).givenName).to.equal(givenName);
       }
     const token = await tokenOf(browser);
     const { text } = await browser.open('/admin/organizations/new');

@@ -102,7 +102,7 @@ onEachEngine((openStore) => {
 
     /** As in an accident: past the rules for who may be deleted. */
     async function erase(email: string): Promise<void> {
-      const { id } = await app.directory.accounts.find(email);
+      const { id } = await app.directory.accounts.getOrFail(email);
       await app.directory.storage.delete(`account:${id}`);
       await app.directory.storage.delete(`account-email:${email}`);
     }

@@ -129,7 +129,7 @@ onEachEngine((openStore) => {
         const token = await ssoToken(originAt(round), partner, { email });
         const results = await together((origin, index) => (index % 2 ? post(origin, token) : authorize(origin, token)));
         expect(results.filter(Boolean)).to.have.length(1);
-        const account = await directory.accounts.find(email);
+        const account = await directory.accounts.getOrFail(email);
         expect(await directory.sessions.list(account.id)).to.have.length(1);
         const { events } = await directory.audit.list({ accountId: account.id });
         expect(events.filter(({ type }) => type === 'partner_sign_in')).to.have.length(1);
@@ -161,7 +161,7 @@ onEachEngine((openStore) => {
           ),
         );
         for (const { status } of answers) expect(status).to.equal(303);
-        const { id } = await directory.accounts.find(email);
+        const { id } = await directory.accounts.getOrFail(email);
         expect(await directory.sessions.list(id)).to.have.length(1);
       }
     });
@@ -181,7 +181,7 @@ onEachEngine((openStore) => {
           sleep(round * 3).then(() => post('/identity/logout/confirm', { xsrf, logout: 'yes' })),
         ]);
         for (const { status } of answers) expect(status).to.be.below(500);
-        const { id } = await directory.accounts.find(email);
+        const { id } = await directory.accounts.getOrFail(email);
         const isIn = (await browser.request('/account')).status === 200;
         expect((await directory.sessions.list(id)).length, 'no session that the browser has not').to.be.at.most(
           isIn ? 1 : 0,
@@ -207,7 +207,7 @@ onEachEngine((openStore) => {
         expect(signedIn, 'each token is good').to.deep.equal([true, true]);
 
         await askAsPartner(originAt(round), 'token', partner, { ...person, permissions: '' });
-        expect((await directory.accounts.find(email)).permissions, 'what it gave it takes back').to.deep.equal([]);
+        expect((await directory.accounts.getOrFail(email)).permissions, 'what it gave it takes back').to.deep.equal([]);
       }
     });
 

@@ -110,7 +110,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
   router.get(
     '/:id',
     pages.signedIn(async function showApp(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const data = {
         app,
         kinds: kindsOf(app),
@@ -128,7 +128,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
   router.get(
     '/:id/edit',
     pages.recentlySignedIn(async function showEdit(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       await showForm(ctx, visitor, { filled: keptIn(visitor, AppForm) ?? fillFromClient(app), app });
     }),
   );
@@ -137,7 +137,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     '/:id/edit',
     form({ fields: FIELDS }),
     pages.recentlySignedIn(async function changeApp(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const sent = parseInput(AppForm, ctx.request.body);
       await saveOrShow(ctx, visitor, {
         sent,
@@ -154,7 +154,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
   router.get(
     '/:id/secrets/new',
     pages.recentlySignedIn(async function confirmSecret(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       await confirm(ctx, visitor, {
         app,
         what: 'secret_add',
@@ -168,7 +168,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     '/:id/secrets/new',
     form(),
     pages.recentlySignedIn(async function addSecret(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const sent = parseInput(OneTimeForm, ctx.request.body);
       if (!(await forms.take(visitor.account.id, sent.form))) return pages.redirect(ctx, pathOf(app.id), 'form_used');
       await showMade(ctx, visitor, { ...(await clients.addSecret(app.id, actorOf(visitor))), made: 'secret' });
@@ -178,7 +178,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
   router.get(
     '/:id/secrets/:secret/revoke',
     pages.recentlySignedIn(async function confirmRevocation(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const secret = app.secrets.find((known) => secretIdOf(known) === ctx.params.secret);
       if (!secret) throw new AppError('not_found', 'there is no such secret');
       await confirm(ctx, visitor, { app, what: 'secret_revoke', danger: true, secret });
@@ -199,7 +199,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     router.get(
       `/:id/${name}`,
       pages.recentlySignedIn(async function confirmChange(ctx, visitor) {
-        await confirm(ctx, visitor, { app: await clients.find(ctx.params.id), what: `app_${name}`, danger });
+        await confirm(ctx, visitor, { app: await clients.getOrFail(ctx.params.id), what: `app_${name}`, danger });
       }),
     );
     router.post(

@@ -15,7 +15,7 @@ const FIELDS = 400;
 
 export interface SsoPolicyRoutesOptions {
   pages: AdminConsole;
-  clients: Pick<Clients, 'find' | 'update'>;
+  clients: Pick<Clients, 'getOrFail' | 'update'>;
   choices: Choices;
 }
 
@@ -26,7 +26,7 @@ export function ssoPolicyRoutes({ pages, clients, choices }: SsoPolicyRoutesOpti
   router.get(
     '/',
     pages.recentlySignedIn(async function showCeiling(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       await showForm(ctx, visitor, { app, filled: keptIn(visitor, SsoPolicyForm) ?? fillFrom(app) });
     }),
   );
@@ -35,7 +35,7 @@ export function ssoPolicyRoutes({ pages, clients, choices }: SsoPolicyRoutesOpti
     '/',
     form({ fields: FIELDS }),
     pages.recentlySignedIn(async function changeCeiling(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const sent = parseInput(SsoPolicyForm, ctx.request.body);
       const found = problemsOf(sent, app);
       const save = () => clients.update(app.id, { sso: ssoPolicyOf(sent) }, actorOf(visitor));
@@ -49,7 +49,7 @@ export function ssoPolicyRoutes({ pages, clients, choices }: SsoPolicyRoutesOpti
   router.get(
     '/end',
     pages.recentlySignedIn(async function confirmEnd(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const about = { name: app.name, detail: app.id, back: pathOf(app), action: ctx.path };
       const data = { ...about, what: 'partner_sign_in_end', danger: true };
       await pages.render(ctx, visitor, { section: 'apps', view: 'confirm', data });
@@ -60,7 +60,7 @@ export function ssoPolicyRoutes({ pages, clients, choices }: SsoPolicyRoutesOpti
     '/end',
     form(),
     pages.recentlySignedIn(async function endPartnerSignIn(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       await clients.update(app.id, { sso: undefined }, actorOf(visitor));
       pages.redirect(ctx, pathOf(app), 'partner_sign_in_ended');
     }),

@@ -70,7 +70,7 @@ const TokenForm = z.object({ code: Answer.shape.code, client_secret: z.string().
 export interface TestRunRoutesOptions {
   issuer: string;
   pages: AdminConsole;
-  clients: Pick<Clients, 'find' | 'get'>;
+  clients: Pick<Clients, 'getOrFail' | 'get'>;
   choices: Choices;
   testRuns: TestRuns;
   run: TestRunner;
@@ -84,7 +84,7 @@ export function testRunRoutes({ issuer, pages, clients, choices, testRuns, run, 
   router.get(
     `${APPS}/:id/try`,
     pages.recentlySignedIn(async function showStart(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const { openid, permissions } = await offered(app);
       const usual = { flow: 'code', scope: [...USUAL, ...permissions.map(({ name }) => name)], asks_again: undefined };
       const filled = keptIn(visitor, TestRunForm) ?? usual;
@@ -97,7 +97,7 @@ export function testRunRoutes({ issuer, pages, clients, choices, testRuns, run, 
     `${APPS}/:id/try`,
     form({ fields: FIELDS }),
     pages.recentlySignedIn(async function begin(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const sent = parseInput(TestRunForm, ctx.request.body);
       if (!flowsOf(app).includes(sent.flow)) throw new AppError('conflict', 'this app cannot be tried so');
       const { openid, permissions } = await offered(app);
@@ -123,7 +123,7 @@ export function testRunRoutes({ issuer, pages, clients, choices, testRuns, run, 
   router.get(
     `${APPS}/:id/try/:testRun`,
     pages.signedIn(async function showRequest(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const testRun = await testRuns.get(visitor.account.id, String(ctx.params.testRun));
       if (testRun?.clientId !== app.id) return refuse(ctx, visitor);
       const request = authorizationRequest(testRun, issuer);
@@ -165,7 +165,7 @@ export function testRunRoutes({ issuer, pages, clients, choices, testRuns, run, 
         const { id, testRun: testRunId } = ctx.params as { id: string; testRun: string };
         const { code, client_secret: secret } = parseInput(TokenForm, ctx.request.body);
         const testRun = await testRuns.get(visitor.account.id, testRunId);
-        const app = await clients.find(id);
+        const app = await clients.getOrFail(id);
         if (testRun?.clientId !== app.id || testRun.flow !== 'code' || code === undefined) return refuse(ctx, visitor);
         const answer = { code, state: testRun.id, iss: issuer };
         if (secret === '') return askForSecret(ctx, visitor, { app, testRun, answer, problem: true });

@@ -26,7 +26,7 @@ export interface AppTokenRoutesOptions {
   issuer: string;
   pages: AdminConsole;
   forms: OneTimeForms;
-  clients: Pick<Clients, 'find'>;
+  clients: Pick<Clients, 'getOrFail'>;
   appTokens: AppTokens;
   identityProviders: Pick<IdentityProviders, 'list'>;
 }
@@ -40,7 +40,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
     '/new',
     pages.recentlySignedIn(async function showNewToken(ctx, visitor) {
       const filled = keptIn(visitor, AppTokenForm) ?? AppTokenForm.parse({});
-      await showForm(ctx, visitor, { app: await clients.find(ctx.params.id), filled });
+      await showForm(ctx, visitor, { app: await clients.getOrFail(ctx.params.id), filled });
     }),
   );
 
@@ -48,7 +48,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
     '/new',
     form(),
     pages.recentlySignedIn(async function createToken(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const sent = parseInput(AppTokenForm, ctx.request.body);
       if (!(await forms.take(visitor.account.id, sent.form))) return pages.redirect(ctx, pathOf(app), 'form_used');
       const wanted = {
@@ -74,7 +74,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
   router.get(
     '/:token/revoke',
     pages.recentlySignedIn(async function confirmRevocation(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       const token = (await appTokens.list(app.id)).find(({ id }) => id === ctx.params.token);
       if (!token) throw new AppError('not_found', 'there is no such app token');
       const about = { name: app.name, detail: app.id, secret: { hint: token.hint.slice(-4) } };
@@ -87,7 +87,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
     '/:token/revoke',
     form(),
     pages.recentlySignedIn(async function revokeToken(ctx, visitor) {
-      const app = await clients.find(ctx.params.id);
+      const app = await clients.getOrFail(ctx.params.id);
       await appTokens.revoke(app.id, String(ctx.params.token), actorOf(visitor));
       pages.redirect(ctx, pathOf(app), 'app_token_revoked');
     }),

@@ -34,27 +34,27 @@ describe('counting what was taken away', () => {
       const keys = Array.from({ length: 4_000 }, (_, n) => `AccessToken:${n}`);
       for (let from = 0; from < keys.length; from += 500)
         await Promise.all(keys.slice(from, from + 500).map((key) => first.storage.insert(key, 1)));
-      const before = await first.withdrawals.count();
+      const before = await first.revocations.count();
       const outcomes = await Promise.all(
         keys.map((key, n) => (directories[n % 4] ?? first).storage.delete(key).catch((error: Error) => error)),
       );
       expect(outcomes.filter((outcome) => outcome !== true)).to.deep.equal([]);
-      expect(await first.withdrawals.count()).to.be.greaterThan(before);
+      expect(await first.revocations.count()).to.be.greaterThan(before);
       await Promise.all(opened.splice(0).map(({ storage }) => storage.close()));
       await store.remove();
     });
   }
 
   it('is done later when the store does not let us now, and the revocation is no error for that', async () => {
-    const { storage, withdrawals } = await open(redis.url);
+    const { storage, revocations } = await open(redis.url);
     await storage.put('AccessToken:a', 1);
-    const before = await withdrawals.count();
+    const before = await revocations.count();
     await redis.command('config', 'set', 'maxmemory', '1');
     expect(await storage.delete('AccessToken:a'), 'deleting needs no memory').to.equal(true);
-    expect(await withdrawals.count(), 'counting does').to.equal(before);
+    expect(await revocations.count(), 'counting does').to.equal(before);
     await redis.command('config', 'set', 'maxmemory', '0');
     const started = performance.now();
-    while ((await withdrawals.count()) === before) {
+    while ((await revocations.count()) === before) {
       expect(performance.now() - started, 'milliseconds until it is counted').to.be.below(2_000);
       await sleep(50);
     }

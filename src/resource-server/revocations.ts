@@ -18,12 +18,12 @@ const CHANGED = /^(account|client|ended-family|personal-token):/;
 const REMOVED = /^(account|client|AccessToken|ClientCredentials|Grant|Session-uid):/;
 
 /** Whether a write may have taken something away. */
-export function isWithdrawal({ verb, key }: ObservedWrite): boolean {
+export function isRevocation({ verb, key }: ObservedWrite): boolean {
   if (verb === 'delete' || verb === 'take') return REMOVED.test(key);
   return CHANGED.test(key);
 }
 
-export interface Withdrawals {
+export interface Revocations {
   /** Counts what has happened, for every process to see; later, when the store does not let us now. */
   note(): Promise<void>;
   /** The count now. */
@@ -32,7 +32,7 @@ export interface Withdrawals {
   watch(signal: AbortSignal): AsyncGenerator<number | null>;
 }
 
-export function createWithdrawals(storage: Storage): Withdrawals {
+export function createRevocations(storage: Storage): Revocations {
   async function count(): Promise<number> {
     return z
       .int()
