@@ -28,7 +28,9 @@ import { canonicalRequest } from './http/canonical-request.ts';
 import { createErrorAnswers } from './http/errors.ts';
 import { createInProcess } from './http/in-process.ts';
 import { plainBody } from './http/plain-body.ts';
+import { readQueriesInOnePass } from './http/query.ts';
 import { allowFormTarget, securityHeaders } from './http/security-headers.ts';
+import { takeTurns } from './http/turns.ts';
 import { createViews } from './http/views.ts';
 import { createFederation } from './identity-providers/federation.ts';
 import { callbackRoutes } from './interactions/callback-routes.ts';
@@ -147,6 +149,7 @@ export async function createApp(
 
   // What is mounted.
   const app = new Koa({ proxy: true, keys: sealing.cookieKeys });
+  readQueriesInOnePass(app);
   app.on('error', (error) => log.warn({ err: error }, 'connection failed'));
   app
     .use(securityHeaders({ issuer }))
@@ -156,6 +159,7 @@ export async function createApp(
     .use(bearerCors({ below: '/api/' }))
     .use(troubleCors({ at: new Set(BROWSER_ROUTES) }))
     .use(plainBody) // not before what proxies ask with the headers of another request
+    .use(takeTurns(({ path }) => path.startsWith('/interaction/'))) // where passwords are guessed
     .use(acceptFormerSessionCookie(issuer))
     .use(introspectionRoutes({ ...core, ...oidc, issuer }).routes())
     .use(restRoutes({ ...core, issuer, exchange }).routes())
@@ -186,7 +190,6 @@ export async function createApp(
 
   // With the wrong secret key every sign-in would fail: better not to start. From now on keys are known, whatever the store does.
   await engine.provider();
-
   const schedule = createSchedule({ storage, now, log });
   schedule.every('mail', { seconds: 30 }, mail.deliverDue);
   schedule.every('token-reminders', { seconds: 3600 }, personalTokens.remindDue);
