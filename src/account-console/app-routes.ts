@@ -46,8 +46,9 @@ export function appRoutes(options: AppRoutesOptions): Router {
   router.get(
     '/',
     pages.signedIn(async function listApps(ctx, visitor) {
-      const { id } = visitor.account;
-      const data = { apps: await shownApps(id), partners: await shownPartners(id) };
+      const { account, by, hasNoProof } = visitor;
+      const [apps, partners] = await Promise.all([shownApps(account.id), shownPartners(account.id)]);
+      const data = { apps, partners, signedInBy: by?.clientId, hasNoProof };
       await pages.render(ctx, visitor, { section: 'apps', view: 'apps', data });
     }),
   );

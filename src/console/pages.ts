@@ -26,6 +26,8 @@ export interface Visitor {
   signedInAt: number;
   /** Came by a partner's word, and has nothing to prove with who they are. */
   hasNoProof: boolean;
+  /** The app by whose word the session began. */
+  by?: { clientId: string } | undefined;
   origin: Origin;
   /** The form of this page as they had sent it, before they had to show anew who they are. */
   kept?: Fields | undefined;

@@ -820,6 +820,18 @@ onEachEngine((openStore) => {
       expect((await askAsPartner(app.issuer, 'token', partner, person)).status).to.equal(403);
     });
 
+    it('is not taken back without knowing that one is signed out by it, and has no other way in', async () => {
+      const [stranger, colleague] = [user(), user()];
+      const only = (await (await signedIn(stranger)).open('/account/apps')).text;
+      expect(only).to.contain('stopping it signs you out, and you have no other way in');
+      await app.person({ email: colleague.email, organizationId: partner.organizationId });
+      const browser = await signedIn(colleague);
+      const page = (await browser.open('/account/apps')).text;
+      expect(page).to.contain('stopping it signs you out.').and.not.to.contain('no other way in');
+      await browser.submit(`/account/apps/${partner.id}/sign-in/refuse`, {});
+      expect((await browser.open('/account')).url.pathname).to.match(/^\/interaction\//);
+    });
+
     it('is seen and taken back by the person, together with the right to make another', async () => {
       const person = user();
       const browser = await signedIn(person);
