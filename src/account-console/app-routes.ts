@@ -1,6 +1,6 @@
 import Router from '@koa/router';
 import type { Audit } from '../audit.ts';
-import { AppError, ignoreNotFound } from '../errors.ts';
+import { ignoreNotFound, noSuch } from '../errors.ts';
 import { form } from '../http/form.ts';
 import type { AppAccess, AppsAccess } from '../oidc/app-access.ts';
 import type { Sessions } from '../oidc/sessions.ts';
@@ -57,7 +57,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     '/:id/remove',
     pages.signedIn(async function confirmRemoval(ctx, visitor) {
       const app = (await shownApps(visitor.account.id)).find(({ clientId }) => clientId === ctx.params.id);
-      if (!app) throw new AppError('not_found', 'there is no such app');
+      if (!app) throw noSuch('app', String(ctx.params.id));
       await pages.render(ctx, visitor, { section: 'apps', view: 'app-remove', data: { app } });
     }),
   );

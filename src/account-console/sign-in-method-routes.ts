@@ -1,6 +1,6 @@
 import Router from '@koa/router';
 import type Koa from 'koa';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { allowFormTarget } from '../http/security-headers.ts';
 import type { ExternalIdentity } from '../identity-providers/provisioning.ts';
@@ -92,13 +92,13 @@ export function signInMethodRoutes({ pages, methods, upstream }: SignInMethodRou
 
   async function offered(ctx: Koa.Context): Promise<OfferedProvider> {
     const provider = (await upstream.offered()).find(({ id }) => id === ctx.params.provider);
-    if (!provider) throw new AppError('not_found', 'there is no such identity provider to sign in with');
+    if (!provider) throw noSuch('identity provider to sign in with', String(ctx.params.provider));
     return provider;
   }
 
   async function linked(ctx: Koa.Context, { account }: Visitor): Promise<SignInMethod> {
     const method = (await methods.list(account.id)).find(({ key }) => key === ctx.params.key);
-    if (!method) throw new AppError('not_found', 'there is no such link');
+    if (!method) throw noSuch('link', String(ctx.params.key));
     return method;
   }
 

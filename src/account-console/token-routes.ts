@@ -6,7 +6,7 @@ import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { keptIn } from '../console/pages.ts';
 import type { ListedToken } from '../credentials/personal-token.ts';
 import type { MadePersonalToken, PersonalTokens } from '../credentials/personal-tokens.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import type { Console, Visitor } from './pages.ts';
@@ -156,7 +156,7 @@ export function tokenRoutes(options: TokenRoutesOptions): Router {
 
   async function ownToken(account: Account, id: unknown): Promise<ListedToken> {
     const token = (await personalTokens.list(account.id)).find((own) => own.id === id);
-    if (!token) throw new AppError('not_found', 'there is no such token');
+    if (!token) throw noSuch('token', String(id));
     return token;
   }
 

@@ -7,7 +7,7 @@ import type { Clients } from '../clients/clients.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { keptIn, type Visitor } from '../console/pages.ts';
 import type { PersonalTokens } from '../credentials/personal-tokens.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import {
@@ -220,7 +220,7 @@ export function accountRoutes(options: AccountRoutesOptions): Router {
 
   async function existing(id: unknown): Promise<Account> {
     const account = await accounts.get(String(id));
-    if (!account) throw new AppError('not_found', 'there is no such account');
+    if (!account) throw noSuch('account', String(id));
     return account;
   }
 

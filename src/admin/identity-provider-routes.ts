@@ -3,7 +3,7 @@ import type Koa from 'koa';
 import type { Origin } from '../audit.ts';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { keptIn, type Visitor } from '../console/pages.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { callbackPath } from '../identity-providers/code-flows.ts';
 import type { ConnectionTest } from '../identity-providers/connection-test.ts';
@@ -202,7 +202,7 @@ export function identityProviderRoutes(options: IdentityProviderRoutesOptions): 
 
   async function existing(id: unknown): Promise<IdentityProvider> {
     const provider = await identityProviders.get(String(id));
-    if (!provider) throw new AppError('not_found', 'there is no such identity provider');
+    if (!provider) throw noSuch('identity provider', String(id));
     return provider;
   }
 

@@ -3,7 +3,7 @@ import type Koa from 'koa';
 import { z } from 'zod';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { keptIn, type Visitor } from '../console/pages.ts';
-import { AppError } from '../errors.ts';
+import { type AppError, noSuch } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import type { Organization } from '../organizations/organization.ts';
@@ -111,7 +111,7 @@ export function organizationRoutes({ pages, forms, organizations }: Organization
 
   async function existing(id: unknown): Promise<Organization> {
     const organization = await organizations.get(String(id));
-    if (!organization) throw new AppError('not_found', 'there is no such organization');
+    if (!organization) throw noSuch('organization', String(id));
     return organization;
   }
 

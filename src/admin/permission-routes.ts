@@ -3,7 +3,7 @@ import type Koa from 'koa';
 import { z } from 'zod';
 import type { OneTimeForms } from '../console/one-time-forms.ts';
 import { keptIn, type Visitor } from '../console/pages.ts';
-import { AppError } from '../errors.ts';
+import { type AppError, noSuch } from '../errors.ts';
 import { form } from '../http/form.ts';
 import { parseInput } from '../input.ts';
 import type { Permission } from '../permissions/permission.ts';
@@ -99,7 +99,7 @@ export function permissionRoutes({ pages, forms, permissions }: PermissionRoutes
 
   async function existing(name: unknown): Promise<Permission> {
     const permission = await permissions.get(String(name));
-    if (!permission) throw new AppError('not_found', 'there is no such permission');
+    if (!permission) throw noSuch('permission', String(name));
     return permission;
   }
 

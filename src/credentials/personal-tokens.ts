@@ -8,7 +8,7 @@ import { z } from 'zod';
 import { type Account, BUILT_IN_PERMISSION, counts, permissionsOf } from '../accounts/account.ts';
 import type { Audit, Origin } from '../audit.ts';
 import { elapsed } from '../clock.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import { parseInput } from '../input.ts';
 import { createSecretToken, digestOf } from '../secrets/secret-token.ts';
 import { collection } from '../storage/collection.ts';
@@ -175,7 +175,7 @@ export function createPersonalTokens(options: PersonalTokensOptions): PersonalTo
   async function getOwn(accountId: string, id: string): Promise<PersonalToken> {
     const digest = z.uuid().safeParse(id).success ? await digests.get(id) : undefined;
     const token = digest === undefined ? undefined : await tokens.get(digest);
-    if (token?.accountId !== accountId) throw new AppError('not_found', 'there is no such token');
+    if (token?.accountId !== accountId) throw noSuch('token', id);
     return token;
   }
 

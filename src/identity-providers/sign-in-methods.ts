@@ -7,7 +7,7 @@ import { z } from 'zod';
 import { type Account, counts } from '../accounts/account.ts';
 import type { Accounts } from '../accounts/accounts.ts';
 import type { Origin } from '../audit.ts';
-import { AppError } from '../errors.ts';
+import { AppError, noSuch } from '../errors.ts';
 import type { Mail } from '../mail/mail.ts';
 import type { Notice } from '../mail/notice.ts';
 import { collection } from '../storage/collection.ts';
@@ -103,7 +103,7 @@ export function createSignInMethods(options: SignInMethodsOptions): SignInMethod
     const methods = await list(account.id);
     const method = methods.find((one) => one.key === key);
     const link = (await links.list(account.id)).find((one) => personKey(one) === key);
-    if (!method || !link) throw new AppError('not_found', 'there is no such link');
+    if (!method || !link) throw noSuch('link', key);
     const others = methods.some((one) => one.key !== key && one.usable);
     if (account.passwordHash === undefined && !others)
       throw new AppError('conflict', 'this is the only way to sign in to the account', { field: 'only_way_in' });

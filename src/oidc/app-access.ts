@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { elapsed } from '../clock.ts';
-import { AppError } from '../errors.ts';
+import { noSuch } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import type { Consents } from './consents.ts';
@@ -99,7 +99,7 @@ export function createAppsAccess({
     },
 
     async revokeAccess(accountId, clientId) {
-      if (!(await find(accountId)).has(clientId)) throw new AppError('not_found', 'there is no such app');
+      if (!(await find(accountId)).has(clientId)) throw noSuch('app', clientId);
       // First, so that nothing is granted from it meanwhile; the app stays listed for as long as it has a grant.
       await consents.forget(accountId, clientId);
       const doomed = await given(accountId, clientId);

@@ -5,7 +5,7 @@
 import { LRUCache } from 'lru-cache';
 import { z } from 'zod';
 import { elapsed } from '../clock.ts';
-import { AppError, ignoreNotFound } from '../errors.ts';
+import { ignoreNotFound, noSuch } from '../errors.ts';
 import { collection } from '../storage/collection.ts';
 import type { Storage } from '../storage/storage.ts';
 import { entriesOf, eraseGrant, eraseGroup, eraseOfAccount } from './erasing.ts';
@@ -131,7 +131,7 @@ export function createSessions({ storage, now, notices, records }: SessionsOptio
   }
 
   async function end(accountId: string, uid: string): Promise<void> {
-    if (!(await find(accountId, uid))) throw new AppError('not_found', 'there is no such session');
+    if (!(await find(accountId, uid))) throw noSuch('session', uid);
     await endWhosever(uid, notices.add);
   }
 

@@ -8,7 +8,7 @@ import type { Clients } from '../../clients/clients.ts';
 import type { OneTimeForms } from '../../console/one-time-forms.ts';
 import { keptIn, type Visitor } from '../../console/pages.ts';
 import type { AppTokens } from '../../credentials/app-tokens.ts';
-import { AppError } from '../../errors.ts';
+import { noSuch } from '../../errors.ts';
 import { form } from '../../http/form.ts';
 import { parseInput } from '../../input.ts';
 import type { Choices } from '../choices.ts';
@@ -180,7 +180,7 @@ export function appRoutes(options: AppRoutesOptions): Router {
     pages.recentlySignedIn(async function confirmRevocation(ctx, visitor) {
       const app = await clients.getOrFail(ctx.params.id);
       const secret = app.secrets.find((known) => secretIdOf(known) === ctx.params.secret);
-      if (!secret) throw new AppError('not_found', 'there is no such secret');
+      if (!secret) throw noSuch('secret', String(ctx.params.secret));
       await confirm(ctx, visitor, { app, what: 'secret_revoke', danger: true, secret });
     }),
   );

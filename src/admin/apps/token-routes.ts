@@ -6,7 +6,7 @@ import type { Clients } from '../../clients/clients.ts';
 import type { OneTimeForms } from '../../console/one-time-forms.ts';
 import { keptIn, type Visitor } from '../../console/pages.ts';
 import type { AppTokens } from '../../credentials/app-tokens.ts';
-import { AppError } from '../../errors.ts';
+import { AppError, noSuch } from '../../errors.ts';
 import { form } from '../../http/form.ts';
 import type { IdentityProviders } from '../../identity-providers/identity-providers.ts';
 import type { Kind } from '../../identity-providers/kinds/kind.ts';
@@ -76,7 +76,7 @@ export function appTokenRoutes(options: AppTokenRoutesOptions): Router {
     pages.recentlySignedIn(async function confirmRevocation(ctx, visitor) {
       const app = await clients.getOrFail(ctx.params.id);
       const token = (await appTokens.list(app.id)).find(({ id }) => id === ctx.params.token);
-      if (!token) throw new AppError('not_found', 'there is no such app token');
+      if (!token) throw noSuch('app token', String(ctx.params.token));
       const about = { name: app.name, detail: app.id, secret: { hint: token.hint.slice(-4) } };
       const data = { ...about, what: 'app_token_revoke', danger: true, back: pathOf(app), action: ctx.path };
       await pages.render(ctx, visitor, { section: 'apps', view: 'confirm', data });
