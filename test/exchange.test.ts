@@ -195,7 +195,7 @@ onEachEngine((openStore) => {
         { authorization: `tok ${good}` },
         { authorization: good },
         { authorization: `token ${good} ${good}` },
-        { authorization: `token ${good.slice(0, -1)}x` },
+        { authorization: `token ${good.slice(0, -1)}${good.endsWith('x') ? 'y' : 'x'}` },
         { authorization: `token ${personal.token}` },
         { authorization: `token ${body.token}` },
         { authorization: `token ${await fakes.google.idToken(person, OWN)}` },

@@ -1,5 +1,5 @@
 /** Real Redis servers for tests, each in a directory of its own, on ports that were free. */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer } from 'node:net';
@@ -7,6 +7,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
+
+const CLI = 'redis-cli';
 
 export interface RedisServer {
   readonly url: string;
@@ -90,6 +92,10 @@ export async function startRedisSentinel({ settings, passwords }: SentinelOption
   const known = passwords ? ['-a', passwords.sentinel, '--no-auth-warning'] : [];
   // It names each replica by its address.
   while (!/slave\n/.test(await sentinel.command(...known, 'sentinel', 'replicas', 'main'))) await sleep(50);
+  // A replica that has just joined may confirm nothing for seconds, whatever its state says.
+  const cli = ['-p', String(master.port), ...asking];
+  const confirmed = () => execFileSync(CLI, cli, { input: 'SET joined 1\nWAIT 1 500\nDEL joined\n', encoding: 'utf8' });
+  while (confirmed().split('\n')[1] !== '1') await sleep(50);
   return groupOf(`redis+sentinel://127.0.0.1:${ofSentinel['tls-port'] ?? port}/main`, [master, replica, sentinel]);
 }
 
